@@ -1,0 +1,25 @@
+# The commands of this project. `make help` lists them.
+
+DEVSTACK := target/debug/devstack
+
+.PHONY: help build check test demo entities
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+build: ## build everything
+	cargo build --workspace --all-targets
+
+check: ## formatting and lints, warnings are errors
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: build ## every test, with servers of its own
+	$(DEVSTACK) exec -- cargo test --workspace
+
+demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
+	cargo build --workspace --bins
+	$(DEVSTACK) demo
+
+entities: ## generate the entities again from a migrated database
+	cargo build --bins
+	$(DEVSTACK) exec -- entity/with-database.sh entity/generate.sh

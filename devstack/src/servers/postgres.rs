@@ -1,0 +1,184 @@
+//! A private PostgreSQL.
+//!
+//! It survives the death of its own processes but not that of the machine: nothing is synced to disk, which
+//! makes tests fast and loses nothing that a killed process could lose.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::unistd::User;
+
+use super::{START_ATTEMPTS, ready};
+use crate::database;
+use crate::ports::PortLease;
+use crate::process::{Process, Signal};
+use crate::tools::Tool;
+use crate::workspace::Workspace;
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(20);
+
+/// Each as `-c name=value`.
+const SETTINGS: [&str; 10] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=500",
+    "shared_buffers=64MB",
+    "fsync=off",
+    "full_page_writes=off",
+    "max_wal_size=2GB",
+    "autovacuum_naptime=10s",
+    "log_min_messages=warning",
+    "timezone=UTC",
+];
+
+/// How PostgreSQL is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// Open transactions are rolled back, clients disconnected, the state written (SIGINT).
+    Fast,
+    /// All server processes quit at once, as in a crash; the next start recovers (SIGQUIT).
+    Immediate,
+}
+
+/// A PostgreSQL server with the superuser `postgres`, whom it trusts.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    port: PortLease,
+    data: PathBuf,
+    log: PathBuf,
+    user: Option<User>,
+}
+
+impl Postgres {
+    /// Makes a new cluster and starts it. As root it runs as the user `postgres` or, without one, `nobody`.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed, or does not answer a query within a minute.
+    pub async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+        let user = unprivileged_user()?;
+        let data = workspace.reachable_folder("postgres")?;
+        let log = workspace.log("postgres");
+        make_cluster(&data, &log, user.as_ref()).await?;
+        let mut failure = anyhow::anyhow!("never tried");
+        for _ in 0..START_ATTEMPTS {
+            let port = PortLease::take()?;
+            match launch(&data, &log, user.clone(), &port).await {
+                Ok(process) => return Ok(Self { process, port, data, log, user }),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Stops the server and waits until it is gone; its port stays reserved. A stopped one is fine.
+    ///
+    /// # Errors
+    /// When it does not end, even killed.
+    pub async fn stop(&mut self, kill: Kill) -> anyhow::Result<()> {
+        let signal = match kill {
+            Kill::Fast => Signal::SIGINT,
+            Kill::Immediate => Signal::SIGQUIT,
+        };
+        self.process.stop(signal, STOP).await
+    }
+
+    /// Starts the server again, on the same port and data; a running one is stopped first.
+    ///
+    /// # Errors
+    /// When it does not answer a query within a minute.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop(Kill::Fast).await?;
+        self.process = launch(&self.data, &self.log, self.user.clone(), &self.port).await?;
+        Ok(())
+    }
+
+    /// `postgresql://postgres@127.0.0.1:<port>/<database>`.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        url(&self.port, database)
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Makes a database, as a copy of `template` when one is given.
+    ///
+    /// # Errors
+    /// When it exists, or somebody stays connected to the template.
+    pub async fn create_database(&self, name: &str, template: Option<&str>) -> anyhow::Result<()> {
+        database::create(&self.url("postgres"), name, template).await
+    }
+
+    /// The server's main process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+fn url(port: &PortLease, database: &str) -> String {
+    format!("postgresql://postgres@{}/{database}", port.address())
+}
+
+/// PostgreSQL refuses to run as root.
+fn unprivileged_user() -> anyhow::Result<Option<User>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = User::from_name(name).context("cannot look up a user")? {
+            return Ok(Some(user));
+        }
+    }
+    bail!("PostgreSQL refuses root, and there is neither a user postgres nor nobody")
+}
+
+async fn make_cluster(data: &Path, log: &Path, user: Option<&User>) -> anyhow::Result<()> {
+    if let Some(user) = user {
+        std::os::unix::fs::chown(data, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            .with_context(|| format!("cannot give {} to {}", data.display(), user.name))?;
+    }
+    let initdb = Process::command(Tool::Postgres.program("initdb")?)
+        .args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "--pgdata",
+        ])
+        .arg(data)
+        .current_dir("/")
+        .run_as(user.cloned())
+        .log(log)
+        .start()?;
+    let status = initdb.wait_exit(START).await?;
+    if !status.success() {
+        bail!("initdb failed ({status}){}", initdb.log_for_error());
+    }
+    Ok(())
+}
+
+async fn launch(data: &Path, log: &Path, user: Option<User>, port: &PortLease) -> anyhow::Result<Process> {
+    let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
+    let process = Process::command(Tool::Postgres.program("postgres")?)
+        .args(["-p", &port.number().to_string(), "-D"])
+        .arg(data)
+        .args(settings)
+        .current_dir("/")
+        .run_as(user)
+        .log(log)
+        // Its own processes are in sessions of their own: only the main one can take them along.
+        .death_signal(Signal::SIGQUIT)
+        .stop_signal(Signal::SIGQUIT, STOP)
+        .start()?;
+    let admin_url = url(port, "postgres");
+    ready(&process, START, async || database::execute(&admin_url, "SELECT 1").await).await?;
+    Ok(process)
+}

@@ -1,0 +1,143 @@
+//! The deliveries that were received and are not yet over, and the bytes that their bodies hold.
+
+use std::collections::HashMap;
+
+use tracing::Span;
+
+use crate::ticket::{DeliveryId, Reply};
+
+/// How far a delivery has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its ticket is out.
+    Held,
+    /// Its ticket is out, but its link is gone: the broker delivers it again.
+    Stale,
+    /// Its answer waits until the broker takes replies.
+    Parked(Reply),
+    /// Its answer waits for the broker's confirm.
+    Publishing(Reply),
+    /// It is acked, and its answer still waits for the confirm.
+    Owed(Reply),
+    /// It goes back to the broker in a moment.
+    Returning,
+    /// The broker is being told how it ended.
+    Ending,
+}
+
+/// One delivery.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub stage: Stage,
+    pub span: Span,
+    bytes: u64,
+}
+
+/// All of them. Bounded by the broker's prefetch, and once more by it after a link was lost.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    open: HashMap<DeliveryId, Open>,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// A delivery came; its body has so many bytes.
+    pub fn receive(&mut self, id: DeliveryId, bytes: u64, span: Span) {
+        self.bytes += bytes;
+        self.open.insert(id, Open { stage: Stage::Held, span, bytes });
+    }
+
+    /// A ticket ended and its body is free. `false`: the delivery is no longer ours to answer.
+    pub fn settle(&mut self, id: DeliveryId) -> bool {
+        let Some(open) = self.open.get_mut(&id) else { return false };
+        self.bytes -= std::mem::take(&mut open.bytes);
+        match open.stage {
+            Stage::Held => true,
+            Stage::Stale => {
+                self.open.remove(&id);
+                false
+            }
+            Stage::Parked(_) | Stage::Publishing(_) | Stage::Owed(_) | Stage::Returning | Stage::Ending => {
+                false
+            }
+        }
+    }
+
+    /// Moves a delivery on.
+    pub fn set(&mut self, id: DeliveryId, stage: Stage) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.stage = stage;
+        }
+    }
+
+    /// A delivery, if it is still open.
+    pub fn get(&self, id: DeliveryId) -> Option<&Open> {
+        self.open.get(&id)
+    }
+
+    /// A delivery is over.
+    pub fn close(&mut self, id: DeliveryId) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.bytes -= open.bytes;
+        Some(open)
+    }
+
+    /// The link is gone: nothing on it can be answered. Returns the answers of deliveries that were acked already.
+    pub fn forget(&mut self) -> Vec<Reply> {
+        let mut owed = Vec::new();
+        self.open.retain(|_, open| match &open.stage {
+            Stage::Held | Stage::Stale => {
+                open.stage = Stage::Stale;
+                true
+            }
+            Stage::Owed(reply) => {
+                owed.push(reply.clone());
+                false
+            }
+            Stage::Parked(_) | Stage::Publishing(_) | Stage::Returning | Stage::Ending => false,
+        });
+        owed
+    }
+
+    /// The deliveries that wait until the broker takes replies, oldest first.
+    pub fn parked(&self) -> Vec<(DeliveryId, Reply)> {
+        self.select(|stage| match stage {
+            Stage::Parked(reply) => Some(reply.clone()),
+            _ => None,
+        })
+    }
+
+    /// The deliveries whose answers wait for a confirm, oldest first.
+    pub fn publishing(&self) -> Vec<(DeliveryId, Reply)> {
+        self.select(|stage| match stage {
+            Stage::Publishing(reply) => Some(reply.clone()),
+            _ => None,
+        })
+    }
+
+    /// The deliveries that the broker still counts as ours, oldest first.
+    pub fn unacked(&self) -> Vec<DeliveryId> {
+        let unacked = self.select(|stage| match stage {
+            Stage::Held | Stage::Parked(_) | Stage::Publishing(_) | Stage::Returning => Some(()),
+            Stage::Stale | Stage::Owed(_) | Stage::Ending => None,
+        });
+        unacked.into_iter().map(|(id, ())| id).collect()
+    }
+
+    /// Whether nothing here has to be answered any more.
+    pub fn is_settled(&self) -> bool {
+        self.open.values().all(|open| open.stage == Stage::Stale)
+    }
+
+    /// Bytes that the bodies of unsettled deliveries hold.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn select<T>(&self, pick: impl Fn(&Stage) -> Option<T>) -> Vec<(DeliveryId, T)> {
+        let mut picked: Vec<_> =
+            self.open.iter().filter_map(|(id, open)| pick(&open.stage).map(|what| (*id, what))).collect();
+        picked.sort_by_key(|(id, _)| *id);
+        picked
+    }
+}

@@ -1,0 +1,69 @@
+//! Checks whether a delivery is a chunk at all.
+//!
+//! Hears    ValidateChunk (AmqpConsumer), Ping (supervision)
+//! Tells    AdmitChunk to SessionRegistry; a bad delivery's ticket is settled here
+//! Owns     nothing
+//! Decides  nothing itself, see `domain::chunk`
+//! Fails    never for its input; a chunk that cannot be handed on goes back to the broker with its ticket
+
+use actix::prelude::*;
+
+use crate::domain::chunk::{self, Defect};
+use crate::domain::session::{Refusal, RefusalKind};
+use crate::messages::{AdmitChunk, Ping, ValidateChunk};
+
+/// The actor.
+pub struct ChunkValidator {
+    registry: Recipient<AdmitChunk>,
+    max_bytes: u32,
+}
+
+impl ChunkValidator {
+    /// A validator for chunks of at most `max_bytes`.
+    pub fn new(registry: Recipient<AdmitChunk>, max_bytes: u32) -> Self {
+        ChunkValidator { registry, max_bytes }
+    }
+
+    fn admit(&self, message: AdmitChunk) {
+        let facts = message.chunk.facts;
+        let span = message.ticket.span();
+        span.record("session.id", tracing::field::display(facts.session));
+        span.record("chunk.start", facts.start);
+        span.record("chunk.size", facts.size);
+        if let Err(error) = self.registry.try_send(message) {
+            // The refused message is dropped with its ticket, which gives the delivery back.
+            tracing::warn!(session.id = %facts.session, %error, "chunk not handed on");
+        }
+    }
+}
+
+impl Actor for ChunkValidator {
+    type Context = Context<Self>;
+}
+
+impl Supervised for ChunkValidator {}
+
+impl Handler<ValidateChunk> for ChunkValidator {
+    type Result = ();
+
+    fn handle(&mut self, ValidateChunk { delivery, ticket }: ValidateChunk, _: &mut Context<Self>) {
+        match chunk::parse(delivery, self.max_bytes) {
+            Ok(chunk) => self.admit(AdmitChunk { chunk, ticket }),
+            Err(Defect::Unanswerable { reason }) => ticket.reject(reason),
+            Err(Defect::Refused { correlation, reason }) => {
+                let refusal =
+                    Refusal { reason, expected: None, retryable: false, kind: RefusalKind::Malformed };
+                ticket.refuse(correlation, refusal);
+            }
+        }
+    }
+}
+
+impl Handler<Ping> for ChunkValidator {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+#[cfg(test)]
+mod tests;

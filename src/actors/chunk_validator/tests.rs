@@ -1,0 +1,129 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::domain::chunk::{Field, Headers, RawDelivery};
+use crate::domain::ids::CorrelationId;
+use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
+
+const SESSION: &str = "a48a81da-0c3b-4f0e-9d55-0d6f3c1c2b11";
+
+/// Passes on whatever it hears.
+struct Probe<M>(mpsc::UnboundedSender<M>);
+
+impl<M: Unpin + 'static> Actor for Probe<M> {
+    type Context = Context<Self>;
+}
+
+impl<M: Message<Result = ()> + Unpin + 'static> Handler<M> for Probe<M> {
+    type Result = ();
+
+    fn handle(&mut self, message: M, _: &mut Self::Context) {
+        let _ = self.0.send(message);
+    }
+}
+
+struct World {
+    validator: Addr<ChunkValidator>,
+    desk: Recipient<Settlement>,
+    admitted: mpsc::UnboundedReceiver<AdmitChunk>,
+    settled: mpsc::UnboundedReceiver<Settlement>,
+}
+
+fn world() -> World {
+    let (tell_admitted, admitted) = mpsc::unbounded_channel();
+    let (tell_settled, settled) = mpsc::unbounded_channel();
+    let registry = Probe(tell_admitted).start();
+    let desk = Probe(tell_settled).start().recipient();
+    let validator = ChunkValidator::new(registry.recipient(), 1000).start();
+    World { validator, desk, admitted, settled }
+}
+
+impl World {
+    fn validate(&self, headers: Headers, body: &'static [u8]) {
+        let ticket = Ticket::new(DeliveryId { link: 1, tag: 7 }, tracing::Span::none(), self.desk.clone());
+        let delivery = RawDelivery { headers, body: Bytes::from_static(body) };
+        self.validator.do_send(ValidateChunk { delivery, ticket });
+    }
+}
+
+fn good() -> Headers {
+    Headers {
+        session: Field::Text(SESSION.into()),
+        start: Field::Integer(5),
+        size: Field::Real(3.0),
+        correlation: Field::Text("c".into()),
+    }
+}
+
+async fn heard<M>(from: &mut mpsc::UnboundedReceiver<M>) -> M {
+    tokio::time::timeout(Duration::from_secs(5), from.recv()).await.expect("in time").expect("a message")
+}
+
+#[actix_rt::test]
+async fn a_chunk_is_handed_on_with_its_ticket() {
+    let mut world = world();
+    world.validate(good(), b"abc");
+    let AdmitChunk { chunk, ticket } = heard(&mut world.admitted).await;
+    assert_eq!((chunk.facts.start, chunk.facts.size, chunk.body.as_ref()), (5, 3, b"abc".as_slice()));
+    ticket.accept(chunk.correlation);
+    let verdict = heard(&mut world.settled).await.verdict;
+    assert!(matches!(verdict, Verdict::Reply(Reply { refusal: None, .. })));
+}
+
+#[actix_rt::test]
+async fn a_bad_chunk_is_refused_with_the_reason_and_the_next_one_is_unharmed() {
+    let mut world = world();
+    world.validate(Headers { size: Field::Integer(4), ..good() }, b"abc");
+    world.validate(good(), b"abc");
+    let Verdict::Reply(reply) = heard(&mut world.settled).await.verdict else { panic!("no reply") };
+    assert_eq!(reply.correlation, CorrelationId::parse(b"c").unwrap());
+    let refusal = reply.refusal.unwrap();
+    assert_eq!((refusal.kind, refusal.retryable), (RefusalKind::Malformed, false));
+    assert!(refusal.reason.contains("body has 3 bytes"), "{}", refusal.reason);
+    heard(&mut world.admitted).await;
+}
+
+#[actix_rt::test]
+async fn a_delivery_without_a_readable_correlation_id_is_rejected() {
+    let mut world = world();
+    world.validate(Headers { correlation: Field::Integer(7), ..good() }, b"abc");
+    assert!(matches!(heard(&mut world.settled).await.verdict, Verdict::Reject { .. }));
+}
+
+#[actix_rt::test]
+async fn without_a_registry_the_delivery_goes_back() {
+    let mut world = world();
+    let gone = ChunkValidator::new(stopped().await, 1000).start();
+    let ticket = Ticket::new(DeliveryId { link: 1, tag: 8 }, tracing::Span::none(), world.desk.clone());
+    let delivery = RawDelivery { headers: good(), body: Bytes::from_static(b"abc") };
+    gone.do_send(ValidateChunk { delivery, ticket });
+    let settlement = heard(&mut world.settled).await;
+    assert_eq!(
+        settlement,
+        Settlement { delivery: DeliveryId { link: 1, tag: 8 }, verdict: Verdict::GiveBack }
+    );
+}
+
+/// A recipient whose actor has ended.
+async fn stopped() -> Recipient<AdmitChunk> {
+    struct Brief;
+    impl Actor for Brief {
+        type Context = Context<Self>;
+        fn started(&mut self, ctx: &mut Self::Context) {
+            ctx.stop();
+        }
+    }
+    impl Handler<AdmitChunk> for Brief {
+        type Result = ();
+        fn handle(&mut self, _: AdmitChunk, _: &mut Self::Context) {}
+    }
+    let brief = Brief.start();
+    while brief.connected() {
+        tokio::task::yield_now().await;
+    }
+    brief.recipient()
+}

@@ -1,0 +1,251 @@
+//! Keeps the set of sessions that this replica feeds: claims them, keeps the lease, hands them back.
+//!
+//! Hears    SessionAdvanced (SessionRegistry), FeedEnded and FeedWaits (SessionFeed), Drain (app), Ping, ListFeeds
+//! Tells    SessionFeed: Advance, Forsake, ReleaseFeed; starts and stops them
+//! Owns     this replica's heartbeat and claims
+//! Decides  nothing itself: who may claim what stands in the claim's statement
+//! Fails    without PostgreSQL nothing is claimed and the feeds pause; restarted, it claims its own sessions anew
+
+mod claims;
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::{FeedConfig, ReplicaConfig};
+use crate::domain::feed::Claim;
+use crate::domain::ids::{Epoch, ReplicaId, SessionId, Timestamp};
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::feeds::FeedStore;
+use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore};
+use crate::lease::LeaseKeeper;
+use crate::messages::{
+    Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, ForwarderDesk, ListFeeds, Ping,
+    ReleaseFeed, SessionAdvanced,
+};
+use crate::readiness::{Dependency, Readiness, State};
+
+/// What the forwarder is built from.
+pub struct ForwarderParts {
+    /// This replica.
+    pub me: ReplicaId,
+    /// The truth.
+    pub store: Arc<dyn FeedStore>,
+    /// Starts the feed of a claim.
+    pub start_feed: Rc<dyn Fn(Claim, ForwarderDesk) -> FeedHandle>,
+    /// Where the lease is kept.
+    pub replicas: Arc<dyn ReplicaStore>,
+    /// Extends the lease that feeds ask for.
+    pub keeper: LeaseKeeper,
+    /// Limits and pauses.
+    pub config: FeedConfig,
+    /// Name, lease and heartbeat.
+    pub replica: ReplicaConfig,
+    /// Where trouble is written.
+    pub readiness: Readiness,
+}
+
+struct Running {
+    feed: FeedHandle,
+    epoch: Epoch,
+    waiting: bool,
+}
+
+/// The forwarder; see the card above.
+pub struct FflowForwarder {
+    parts: ForwarderParts,
+    running: HashMap<SessionId, Running>,
+    /// Sessions that advanced here and that nobody feeds.
+    wanted: HashSet<SessionId>,
+    claiming: bool,
+    polling: bool,
+    beating: bool,
+    /// When sessions of silent replicas may be taken: one lease after this one became valid.
+    expired_from: Option<Timestamp>,
+    leaving: Option<oneshot::Sender<usize>>,
+    draining: bool,
+}
+
+impl FflowForwarder {
+    /// A forwarder that feeds nothing yet.
+    pub fn new(parts: ForwarderParts) -> Self {
+        FflowForwarder {
+            parts,
+            running: HashMap::new(),
+            wanted: HashSet::new(),
+            claiming: false,
+            polling: false,
+            beating: false,
+            expired_from: None,
+            leaving: None,
+            draining: false,
+        }
+    }
+
+    /// Says that this replica lives. The lease counts from before the heartbeat was sent.
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.beating, true) {
+            return;
+        }
+        let sent = clock::now();
+        let consuming = !self.draining && self.parts.readiness.get(Dependency::Amqp) == State::Up;
+        let heartbeat = Heartbeat {
+            replica: self.parts.me,
+            name: self.parts.replica.name.clone(),
+            consuming,
+            lease_seconds: self.parts.replica.lease.as_secs_f64(),
+        };
+        let replicas = self.parts.replicas.clone();
+        let beat = async move { replicas.beat(&heartbeat).await };
+        ctx.spawn(
+            beat.into_actor(self).map(move |result, forwarder, ctx| forwarder.beaten(sent, result, ctx)),
+        );
+    }
+
+    fn beaten(&mut self, sent: Timestamp, result: Result<(), StoreError>, ctx: &mut Context<Self>) {
+        self.beating = false;
+        let lapsed = !self.parts.keeper.is_valid();
+        match result {
+            Ok(()) if lapsed => self.regain(sent, ctx),
+            Ok(()) => self.parts.keeper.extend(sent, self.parts.replica.lease),
+            Err(error) => {
+                self.parts.readiness.set(Dependency::Database, State::Down(error.to_string()));
+                warn!(%error, "heartbeat failed");
+                return;
+            }
+        }
+        self.parts.readiness.set(Dependency::Database, State::Up);
+    }
+
+    /// After a lapse feeds go on only with rows that are still theirs, and nothing is taken from replicas that look
+    /// silent before they had the time to be heard again.
+    fn regain(&mut self, sent: Timestamp, ctx: &mut Context<Self>) {
+        let lease = self.parts.replica.lease;
+        self.expired_from = Some(clock::now().after(lease));
+        if self.running.is_empty() {
+            return self.parts.keeper.extend(sent, lease);
+        }
+        info!(feeds = self.running.len(), "heartbeat is back, checking what is still ours");
+        self.poll_rows(ctx, move |forwarder| forwarder.parts.keeper.extend(sent, lease));
+    }
+
+    fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {
+        let desk = ForwarderDesk { ended: ctx.address().recipient(), waits: ctx.address().recipient() };
+        let (session, epoch) = (claim.session, claim.epoch);
+        let feed = (self.parts.start_feed)(claim, desk);
+        self.running.insert(session, Running { feed, epoch, waiting: false });
+    }
+
+    fn finish_drain(&mut self) {
+        if self.running.is_empty()
+            && let Some(done) = self.leaving.take()
+        {
+            // The one who asked may have run out of time.
+            let _ = done.send(0);
+        }
+    }
+}
+
+impl Actor for FflowForwarder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.beat(ctx);
+        ctx.run_interval(self.parts.replica.heartbeat, |forwarder, ctx| forwarder.beat(ctx));
+        ctx.run_interval(self.parts.config.sweep, |forwarder, ctx| forwarder.sweep(ctx));
+        ctx.run_interval(self.parts.config.advance_poll, |forwarder, ctx| forwarder.poll_rows(ctx, |_| {}));
+        ctx.run_interval(self.parts.config.idle, |forwarder, ctx| forwarder.drop_idle_flows(ctx));
+    }
+}
+
+impl Supervised for FflowForwarder {
+    /// Feeds whose address is dropped stop; their sessions are mine while no feed runs here, and are claimed anew.
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.running.clear();
+        (self.claiming, self.polling, self.beating) = (false, false, false);
+    }
+}
+
+impl Handler<SessionAdvanced> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, advanced: SessionAdvanced, ctx: &mut Self::Context) {
+        if let Some(running) = self.running.get(&advanced.session) {
+            running.feed.advance.do_send(Advance { committed: advanced.committed, sealed: advanced.sealed });
+            return;
+        }
+        let unowned = advanced.owner.is_none() || advanced.owner == Some(self.parts.me);
+        let enough = advanced.sealed || advanced.committed as u64 >= self.parts.config.start_bytes;
+        if unowned && enough {
+            self.wanted.insert(advanced.session);
+            self.claim_wanted(ctx);
+        }
+    }
+}
+
+impl Handler<FeedEnded> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, ended: FeedEnded, _: &mut Self::Context) {
+        let same = self.running.get(&ended.session).is_some_and(|running| running.epoch == ended.epoch);
+        if same {
+            self.running.remove(&ended.session);
+        }
+        self.finish_drain();
+    }
+}
+
+impl Handler<FeedWaits> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, waits: FeedWaits, _: &mut Self::Context) {
+        if let Some(running) = self.running.get_mut(&waits.session) {
+            running.waiting = waits.waiting;
+        }
+    }
+}
+
+impl Handler<Drain> for FflowForwarder {
+    type Result = ResponseActFuture<Self, usize>;
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        let (done, drained) = oneshot::channel();
+        self.leaving = Some(done);
+        self.running.values().for_each(|running| running.feed.release.do_send(ReleaseFeed));
+        self.finish_drain();
+        let (replicas, me) = (self.parts.replicas.clone(), self.parts.me);
+        let within = self.parts.replica.shutdown_release;
+        let wait = async move { tokio::time::timeout(within, drained).await };
+        let leave = wait.into_actor(self).then(move |answer, forwarder, _| {
+            let left = if answer.is_ok() { 0 } else { forwarder.running.len() };
+            async move {
+                if let Err(error) = replicas.leave(me).await {
+                    warn!(%error, "the lease could not be given up, it will end by itself");
+                }
+                left
+            }
+            .into_actor(forwarder)
+        });
+        Box::pin(leave)
+    }
+}
+
+impl Handler<Ping> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+impl Handler<ListFeeds> for FflowForwarder {
+    type Result = FedSessions;
+
+    fn handle(&mut self, _: ListFeeds, _: &mut Self::Context) -> Self::Result {
+        FedSessions(self.running.keys().copied().collect())
+    }
+}

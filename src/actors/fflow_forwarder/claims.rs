@@ -1,0 +1,133 @@
+//! Claiming sessions, and learning of what others did to their rows.
+
+use std::collections::HashMap;
+
+use actix::prelude::*;
+use tracing::{debug, warn};
+
+use super::FflowForwarder;
+use crate::clock;
+use crate::domain::feed::Claim;
+use crate::domain::ids::SessionId;
+use crate::domain::status::SessionState;
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::feeds::{FeedRow, Guard, Wanted};
+use crate::messages::{Advance, Forsake};
+
+/// Idle flows dropped in one pass.
+const IDLE_BATCH: i64 = 100;
+
+impl FflowForwarder {
+    /// Looks for work that nobody does, whoever stored it.
+    pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
+        self.running.retain(|_, running| running.feed.advance.connected());
+        self.claim(None, ctx);
+    }
+
+    /// Claims what advanced here, at once; what advances meanwhile goes into the next claim.
+    pub(super) fn claim_wanted(&mut self, ctx: &mut Context<Self>) {
+        if !self.wanted.is_empty() && !self.claiming {
+            let wanted = self.wanted.drain().collect();
+            self.claim(Some(wanted), ctx);
+        }
+    }
+
+    fn claim(&mut self, only: Option<Vec<SessionId>>, ctx: &mut Context<Self>) {
+        let slots = self.parts.config.max_feeds.saturating_sub(self.busy());
+        let may = !self.draining && !self.claiming && slots > 0 && self.parts.keeper.is_valid();
+        if !may {
+            return;
+        }
+        self.claiming = true;
+        let (me, store) = (self.parts.me, self.parts.store.clone());
+        let running: Vec<SessionId> = self.running.keys().copied().collect();
+        let from_expired = self.expired_from.is_some_and(|from| from <= clock::now());
+        let start_bytes = i64::try_from(self.parts.config.start_bytes).unwrap_or(i64::MAX);
+        let claim = async move {
+            let (limit, only) = (slots as i64, only.as_deref());
+            let wanted = Wanted { me, running: &running, only, limit, start_bytes, from_expired };
+            store.claim(&wanted).await
+        };
+        ctx.spawn(claim.into_actor(self).map(|result, forwarder, ctx| forwarder.claimed(result, ctx)));
+    }
+
+    fn claimed(&mut self, result: Result<Vec<Claim>, StoreError>, ctx: &mut Context<Self>) {
+        self.claiming = false;
+        match result {
+            Ok(claims) => claims.into_iter().for_each(|claim| {
+                debug!(session.id = %claim.session, epoch = claim.epoch.0, settled = claim.settled, "claimed");
+                self.start_feed(claim, ctx);
+            }),
+            Err(error) => warn!(%error, "claiming failed"),
+        }
+        self.claim_wanted(ctx);
+    }
+
+    /// Feeds that need a slot.
+    fn busy(&self) -> usize {
+        self.running.values().filter(|running| !running.waiting).count()
+    }
+
+    /// One query for all feeds: bytes that other replicas stored, and rows that are no longer ours. `then` runs when
+    /// the rows have been compared.
+    pub(super) fn poll_rows(&mut self, ctx: &mut Context<Self>, then: impl FnOnce(&mut Self) + 'static) {
+        if self.running.is_empty() || self.polling {
+            return;
+        }
+        self.polling = true;
+        let sessions: Vec<SessionId> = self.running.keys().copied().collect();
+        let store = self.parts.store.clone();
+        let read = async move {
+            let result = store.rows(&sessions).await;
+            (sessions, result)
+        };
+        ctx.spawn(read.into_actor(self).map(|(sessions, result), forwarder, _| {
+            forwarder.polling = false;
+            match result {
+                Ok(rows) => {
+                    forwarder.compare(&sessions, rows);
+                    then(forwarder);
+                }
+                Err(error) => warn!(%error, "feeds could not learn of new bytes"),
+            }
+        }));
+    }
+
+    fn compare(&mut self, sessions: &[SessionId], rows: Vec<FeedRow>) {
+        let rows: HashMap<SessionId, FeedRow> = rows.into_iter().map(|row| (row.session, row)).collect();
+        for session in sessions {
+            let Some(running) = self.running.get(session) else {
+                continue;
+            };
+            let guard = Guard {
+                session: *session,
+                owner: self.parts.me,
+                epoch: running.epoch,
+                generation: Default::default(),
+            };
+            match rows.get(session) {
+                Some(row) if row.owned_by(&guard) => {
+                    let sealed = row.state == SessionState::Sealed;
+                    running.feed.advance.do_send(Advance { committed: row.committed, sealed });
+                }
+                // Its own Complete or release looks the same from outside: the feed that ended ignores it.
+                Some(row) if row.epoch == running.epoch => {}
+                Some(_) | None => running.feed.forsake.do_send(Forsake),
+            }
+        }
+    }
+
+    pub(super) fn drop_idle_flows(&mut self, ctx: &mut Context<Self>) {
+        if self.draining {
+            return;
+        }
+        let store = self.parts.store.clone();
+        let idle = self.parts.config.flow_idle.as_secs_f64();
+        let drop = async move { store.drop_idle_flows(idle, IDLE_BATCH).await };
+        ctx.spawn(drop.into_actor(self).map(|result, _, _| match result {
+            Ok(0) => {}
+            Ok(flows) => tracing::info!(flows, "idle sessions lost their process, their bytes stay"),
+            Err(error) => warn!(%error, "idle sessions keep their process for now"),
+        }));
+    }
+}

@@ -1,0 +1,299 @@
+//! Carrying out what a feed asks for; each step ends in the event that answers it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tracing::warn;
+
+use super::writes::{self, Landed};
+use super::{FeedParts, SessionFeed};
+use crate::clock;
+use crate::domain::feed::{Claim, Created, Deleted, Event, Feed, Sight, Step, Trouble};
+use crate::domain::ids::{FlowName, Timestamp};
+use crate::domain::route::FlowUrl;
+use crate::domain::status::SessionState;
+use crate::fault::{Classified, Fault};
+use crate::gateways::fflow::FflowError;
+use crate::gateways::holder;
+use crate::gateways::spool::SpoolError;
+use crate::gateways::upload_store::feeds::{Ending, Guard};
+use crate::messages::{DropFlow, FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
+
+/// A route is set again this long after the last time, well within its life in Redis.
+const PUBLISH_EVERY: Duration = Duration::from_secs(3600);
+/// Pause between two reads of bytes that were not there or not sound.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+
+/// A step's own copy of what it needs: the actor may hear other things meanwhile.
+struct Errand {
+    parts: Rc<FeedParts>,
+    claim: Claim,
+    guard: Guard,
+    name: FlowName,
+    address: Option<FlowUrl>,
+    saving_path: String,
+}
+
+impl SessionFeed {
+    /// Starts a step; its answer comes back as an event.
+    pub(super) fn ask(&mut self, step: Step, ctx: &mut Context<Self>) -> SpawnHandle {
+        let errand = self.feed.as_ref().map(|feed| self.errand(feed));
+        let published = self.published;
+        let run = async move {
+            match errand {
+                Some(errand) => errand.run(step, published).await,
+                None => (Event::Fenced, published),
+            }
+        };
+        let run = run.into_actor(self).map(|(event, published), actor, ctx| {
+            actor.published = published;
+            actor.hear(event, ctx);
+        });
+        let run = tracing_actix::ActorInstrument::actor_instrument(run, self.span.clone());
+        ctx.spawn(run)
+    }
+
+    fn errand(&self, feed: &Feed) -> Errand {
+        Errand {
+            parts: self.parts.clone(),
+            claim: self.claim.clone(),
+            guard: self.guard(feed),
+            name: feed.name(),
+            address: feed.address().cloned(),
+            saving_path: feed.saving_path(),
+        }
+    }
+
+    /// A process that only this feed knows of is left to whoever deletes strays.
+    pub(super) fn leave_stray(&self, name: FlowName) {
+        let parts = self.parts.clone();
+        let session = self.claim.session;
+        actix_rt::spawn(async move {
+            if let Err(error) = parts.store.add_stray(session, &name).await {
+                warn!(%error, %name, "a process without an owner could not be written down");
+            }
+        });
+    }
+}
+
+impl Errand {
+    async fn run(self, step: Step, published: Option<Timestamp>) -> (Event, Option<Timestamp>) {
+        match step {
+            Step::Push { from, to, replay } => return self.push(from, to, replay, published).await,
+            Step::Record(url) => return self.record(url).await,
+            _ => {}
+        }
+        let event = match step {
+            Step::Resolve { stored } => self.resolve(stored).await,
+            Step::Number(numbering) => {
+                let next = numbering.generation;
+                let write = || self.parts.store.number(self.guard, &numbering);
+                let landed: Landed<'_> = &|row| row.owned_by(&self.guard) && row.generation == next;
+                writes::settle(&self.parts, self.guard, write, landed, Event::Numbered).await
+            }
+            Step::Create => self.create().await,
+            Step::Mark => {
+                let write = || self.parts.store.mark_finish(self.guard);
+                let landed: Landed<'_> = &|row| row.owned_by(&self.guard) && row.finish_sent;
+                writes::settle(&self.parts, self.guard, write, landed, Event::Marked).await
+            }
+            Step::Finish => self.finish().await,
+            Step::Look => self.look().await,
+            Step::Delete => self.delete().await,
+            Step::Weigh(work) => {
+                Event::Weighed(writes::read(|| self.parts.store.weigh(self.claim.session, work)).await)
+            }
+            Step::Complete => {
+                let write = || self.parts.store.complete(self.guard, &self.claim);
+                let landed = writes::ended(self.guard, SessionState::Done);
+                writes::settle(&self.parts, self.guard, write, &landed, Event::Completed).await
+            }
+            Step::Park(reason) => self.park(reason).await,
+            Step::CleanUp { keep_bytes } => self.clean_up(keep_bytes).await,
+            Step::Release { settled, fed } => self.release(settled, fed).await,
+            Step::Stay | Step::Wait { .. } | Step::Stop { .. } | Step::Push { .. } | Step::Record(_) => {
+                Event::Time
+            }
+        };
+        (event, published)
+    }
+
+    async fn resolve(&self, stored: Option<String>) -> Event {
+        let ask = ResolveFlow { session: self.claim.session, generation: self.guard.generation, stored };
+        // A router that is being rebuilt costs a generation, never a byte.
+        Event::Resolved(self.parts.router.resolve.send(ask).await.unwrap_or(None))
+    }
+
+    async fn create(&self) -> Event {
+        self.parts.lease.valid().await;
+        let ask = OpenFlow { session: self.claim.session, name: self.name.clone() };
+        Event::Created(match self.parts.router.open.send(ask).await {
+            Ok(Opened::At(url)) => Created::At(url),
+            Ok(Opened::NotSent(why)) => Created::NotSent(why),
+            Ok(Opened::RefusedAddress(why) | Opened::Failed(why)) => Created::Failed(why),
+            Err(error) => Created::Failed(format!("router: {error}")),
+        })
+    }
+
+    async fn record(self, url: FlowUrl) -> (Event, Option<Timestamp>) {
+        let write = || self.parts.store.record(self.guard, &url);
+        let landed: Landed<'_> = &|row| {
+            row.owned_by(&self.guard)
+                && row.generation == self.guard.generation
+                && row.flow_url.as_deref() == Some(url.as_str())
+        };
+        let event = writes::settle(&self.parts, self.guard, write, landed, Event::Recorded).await;
+        self.parts.router.publish.do_send(PublishRoute { session: self.claim.session, url });
+        (event, Some(clock::now()))
+    }
+
+    async fn push(
+        self,
+        from: i64,
+        to: i64,
+        replay: bool,
+        published: Option<Timestamp>,
+    ) -> (Event, Option<Timestamp>) {
+        let block = match self.read(from, to).await {
+            Ok(block) => block,
+            Err(reason) => return (Event::Damaged(reason), published),
+        };
+        let Some(address) = self.address.clone() else {
+            return (Event::Pushed(Err(Trouble::NotSent("no address".to_owned()))), published);
+        };
+        let _replaying = if replay { self.parts.replays.acquire().await.ok() } else { None };
+        self.parts.lease.valid().await;
+        let pushed = self.parts.fflow.push(&address, block).await;
+        if pushed.is_ok() {
+            self.worked(&address, WorkedStep::Push);
+        }
+        let published = self.publish_again(&address, published);
+        (Event::Pushed(pushed.map_err(trouble)), published)
+    }
+
+    fn publish_again(&self, url: &FlowUrl, published: Option<Timestamp>) -> Option<Timestamp> {
+        let now = clock::now();
+        let due = published.is_none_or(|at| at.until(now) >= PUBLISH_EVERY);
+        if !due {
+            return published;
+        }
+        self.parts.router.publish.do_send(PublishRoute { session: self.claim.session, url: url.clone() });
+        Some(now)
+    }
+
+    fn worked(&self, url: &FlowUrl, step: WorkedStep) {
+        self.parts.router.worked.do_send(FlowWorked { session: self.claim.session, url: url.clone(), step });
+    }
+
+    /// Reads until the bytes are there; damaged ones for `read_retry` only, then says what is wrong.
+    async fn read(&self, from: i64, to: i64) -> Result<Bytes, String> {
+        let session = self.claim.session;
+        let mut damaged_since = None;
+        loop {
+            let runs = writes::read(|| self.parts.store.runs(session, from, to)).await;
+            let length = usize::try_from(to - from).unwrap_or(0);
+            let error = match self.parts.spool.read(session, &runs, from, length).await {
+                Ok(block) => return Ok(block),
+                Err(error) => error,
+            };
+            let since = *damaged_since.get_or_insert_with(clock::now);
+            let sound = matches!(error, SpoolError::Io(_) | SpoolError::Full(_));
+            if sound {
+                damaged_since = None;
+                warn!(%error, from, "stored bytes cannot be read, trying again");
+            } else if since.until(clock::now()) >= self.parts.read_retry {
+                return Err(error.to_string());
+            }
+            tokio::time::sleep(READ_PAUSE).await;
+        }
+    }
+
+    async fn finish(&self) -> Event {
+        let Some(address) = &self.address else {
+            return Event::Finished(Err(Trouble::NotSent("no address".to_owned())));
+        };
+        self.parts.lease.valid().await;
+        let finished = self.parts.fflow.finish(address, &self.saving_path).await;
+        if finished.is_ok() {
+            self.worked(address, WorkedStep::Finish);
+        }
+        Event::Finished(finished.map_err(trouble))
+    }
+
+    async fn look(&self) -> Event {
+        let Some(holder) = &self.parts.holder else {
+            return Event::Looked(Sight::Unreachable("no holder address is set".to_owned()));
+        };
+        Event::Looked(match holder.look(self.claim.video, self.claim.flow).await {
+            holder::Sight::Whole { fingerprint } => Sight::Whole(fingerprint),
+            holder::Sight::NotWhole(what) => Sight::NotWhole(what),
+            holder::Sight::Unreachable(why) => Sight::Unreachable(why),
+        })
+    }
+
+    async fn delete(&self) -> Event {
+        let Some(address) = &self.address else {
+            return Event::Deleted(Deleted::NoAnswer);
+        };
+        self.parts.lease.valid().await;
+        Event::Deleted(match self.parts.fflow.delete(address).await {
+            Ok(()) => Deleted::Gone,
+            Err(FflowError::Status { status: 404, .. }) => Deleted::Unknown,
+            Err(FflowError::Status { .. } | FflowError::NotSent(_) | FflowError::Unknown(_)) => {
+                Deleted::NoAnswer
+            }
+        })
+    }
+
+    async fn park(&self, reason: String) -> Event {
+        let ending = Ending {
+            reason,
+            stray: (self.guard.generation.0 > 0).then(|| self.name.clone()),
+            stray_base: self.address.as_ref().map(|url| url.replica().to_owned()),
+        };
+        let write = || self.parts.store.park(self.guard, &self.claim, &ending);
+        let landed = writes::ended(self.guard, SessionState::Failed);
+        writes::settle(&self.parts, self.guard, write, &landed, Event::Parked).await
+    }
+
+    /// What cannot be removed now is found by the janitor: the row has no `cleaned_at`.
+    async fn clean_up(&self, keep_bytes: bool) -> Event {
+        let session = self.claim.session;
+        let unrouted = self.parts.router.drop.send(DropFlow { session }).await.unwrap_or(false);
+        self.parts.spool.close(session).await;
+        if !keep_bytes && let Err(error) = self.remove_bytes(unrouted).await {
+            warn!(%error, "an ended session could not be cleaned, the janitor will");
+        }
+        Event::Cleaned
+    }
+
+    async fn remove_bytes(&self, unrouted: bool) -> Result<(), Box<dyn std::error::Error>> {
+        let session = self.claim.session;
+        self.parts.spool.remove(session).await?;
+        self.parts.store.drop_runs(session).await?;
+        if unrouted {
+            self.parts.store.set_cleaned(session).await?;
+        }
+        Ok(())
+    }
+
+    /// The last act of the epoch: sent once, whatever comes of it.
+    async fn release(&self, settled: bool, fed: i64) -> Event {
+        self.parts.spool.close(self.claim.session).await;
+        if let Err(error) = self.parts.store.release(self.guard, settled, fed).await {
+            let transient = error.fault() == Fault::Transient;
+            warn!(%error, transient, "release did not succeed, the lease will end instead");
+        }
+        Event::Released
+    }
+}
+
+fn trouble(error: FflowError) -> Trouble {
+    match error {
+        FflowError::NotSent(why) => Trouble::NotSent(why),
+        FflowError::Status { status, message } => Trouble::Status(status, message),
+        FflowError::Unknown(why) => Trouble::Unknown(why),
+    }
+}

@@ -1,0 +1,202 @@
+//! From an admitted chunk to a committed one: spool, batch, transaction, answer.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tracing::{Instrument, warn};
+
+use super::SessionRegistry;
+use super::lane::Held;
+use crate::clock;
+use crate::domain::ids::SessionId;
+use crate::domain::retry::Backoff;
+use crate::domain::session::{self, Admission, Next, Refusal, RefusalKind, Session};
+use crate::domain::status::SessionState;
+use crate::fault::{Classified, Fault};
+use crate::gateways::spool::{SpoolError, Stored};
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::chunks::Outcome;
+use crate::messages::SessionAdvanced;
+use crate::readiness::{Dependency, State};
+
+/// Most chunks in one transaction: beyond it the statement's cost grows and the gain does not.
+const BATCH_MAX: usize = 512;
+/// Waits after an append or a commit that must be done again. The patrol looks again too, so longer ones are vain.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(5), max: Duration::from_millis(100) };
+
+impl SessionRegistry {
+    /// Brings an admitted chunk into the spool; one that is durable already goes straight to the next batch.
+    pub(super) fn store(&mut self, mut held: Held, admission: Admission, ctx: &mut Context<Self>) {
+        if let Some(stored) = held.stored {
+            held.stored = Some(Stored::new(admission, stored.place()));
+            return self.gather(held, ctx);
+        }
+        let spool = self.parts.spool.clone();
+        let body = std::mem::take(&mut held.body);
+        let span = held.span();
+        let append = async move {
+            let result = spool.append(admission, body.clone()).await;
+            (held, body, result)
+        };
+        let append = append.instrument(span).into_actor(self);
+        ctx.spawn(
+            append.map(|(held, body, result), registry, ctx| registry.appended(held, body, result, ctx)),
+        );
+    }
+
+    fn appended(
+        &mut self,
+        mut held: Held,
+        body: Bytes,
+        result: Result<Stored, SpoolError>,
+        ctx: &mut Context<Self>,
+    ) {
+        match result {
+            Ok(stored) => {
+                self.parts.readiness.set(Dependency::Spool, State::Up);
+                held.stored = Some(stored);
+                self.gather(held, ctx);
+            }
+            Err(error) => {
+                warn!(%error, session.id = %held.facts.session, "chunk could not be spooled, trying again");
+                self.parts.readiness.set(Dependency::Spool, State::Down(error.to_string()));
+                held.body = body;
+                self.put_back(held, ctx);
+            }
+        }
+    }
+
+    fn gather(&mut self, held: Held, ctx: &mut Context<Self>) {
+        match self.to_commit.back_mut() {
+            Some(batch) if batch.len() < BATCH_MAX => batch.push(held),
+            Some(_) | None => self.to_commit.push_back(vec![held]),
+        }
+        self.commit(ctx);
+    }
+
+    /// One transaction at a time; whatever becomes durable meanwhile is the next batch.
+    fn commit(&mut self, ctx: &mut Context<Self>) {
+        if self.committing {
+            return;
+        }
+        let Some(batch) = self.to_commit.pop_front() else {
+            return;
+        };
+        self.committing = true;
+        let (store, parts) = (self.parts.store.clone(), self.parts.terms_of());
+        let write = async move {
+            let chunks: Vec<Stored> = batch.iter().filter_map(|held| held.stored).collect();
+            let judge = |session: &Session, stored: &Stored, reserved: i64| {
+                session::decide(session, &stored.facts(), &parts(reserved))
+            };
+            let result = store.commit(&chunks, &judge).await;
+            (batch, result)
+        };
+        ctx.spawn(write.into_actor(self).map(|(batch, result), registry, ctx| {
+            registry.committing = false;
+            registry.committed(batch, result, ctx);
+            registry.commit(ctx);
+            registry.look(ctx);
+        }));
+    }
+
+    fn committed(
+        &mut self,
+        batch: Vec<Held>,
+        result: Result<Vec<Outcome>, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        match result {
+            Ok(outcomes) => {
+                batch.into_iter().zip(outcomes).for_each(|(held, outcome)| self.conclude(held, outcome, ctx));
+            }
+            Err(error) if error.fault() == Fault::Transient => {
+                warn!(%error, chunks = batch.len(), "batch could not be committed, looking again");
+                batch.into_iter().for_each(|held| self.put_back(held, ctx));
+            }
+            Err(error) => self.halve(batch, &error),
+        }
+    }
+
+    fn conclude(&mut self, held: Held, outcome: Outcome, ctx: &mut Context<Self>) {
+        let id = held.facts.session;
+        match outcome {
+            Outcome::Committed(session) => {
+                held.accept();
+                self.report(id, &session);
+                self.go_on(id, Some(&session), ctx);
+            }
+            Outcome::NotNow | Outcome::Other(Next::StepAside) | Outcome::Other(Next::Accept(_)) => {
+                self.put_back(held, ctx);
+            }
+            Outcome::Other(Next::Repeat) => {
+                held.accept();
+                self.go_on(id, None, ctx);
+            }
+            Outcome::Other(Next::Refuse(refusal)) => {
+                held.refuse(refusal);
+                self.go_on(id, None, ctx);
+            }
+        }
+    }
+
+    fn report(&self, session: SessionId, after: &Session) {
+        let Some(own) = &after.own else {
+            return;
+        };
+        let sealed = own.state == SessionState::Sealed;
+        let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner };
+        // Lost only while the forwarder is rebuilt; its sweep finds the session then.
+        self.parts.forwarder.do_send(advanced);
+    }
+
+    /// The chunk on its way is done: look at those behind it, on the rows as just committed if they are known.
+    fn go_on(&mut self, id: SessionId, session: Option<&Session>, ctx: &mut Context<Self>) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        lane.idle_since(clock::now());
+        if lane.is_empty() {
+            self.lanes.remove(&id);
+            return;
+        }
+        match session {
+            Some(session) => self.evaluate(id, session, 0, ctx),
+            None => self.ask_look(id),
+        }
+    }
+
+    /// The chunk stays; after a pause its session is looked at again.
+    fn put_back(&mut self, mut held: Held, ctx: &mut Context<Self>) {
+        let id = held.facts.session;
+        let pause = BACKOFF.wait(held.attempts, fastrand::f64());
+        held.attempts += 1;
+        self.lanes.entry(id).or_default().back(held, clock::now());
+        ctx.run_later(pause, move |registry, ctx| {
+            registry.ask_look(id);
+            registry.look(ctx);
+        });
+    }
+
+    /// Refused for a reason of its content: halve until the culprit is alone, and answer only that one.
+    fn halve(&mut self, mut batch: Vec<Held>, error: &StoreError) {
+        if batch.len() > 1 {
+            let second = batch.split_off(batch.len() / 2);
+            self.to_commit.push_front(second);
+            self.to_commit.push_front(batch);
+            return;
+        }
+        for held in batch {
+            let id = held.facts.session;
+            tracing::error!(%error, session.id = %id, "the database refuses this chunk");
+            let reason = "the chunk cannot be recorded".to_owned();
+            let kind = RefusalKind::Inconsistent;
+            held.refuse(Refusal { reason, expected: None, retryable: false, kind });
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.idle_since(clock::now());
+            }
+            self.ask_look(id);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The two lines of actors: feeds, and the chunks that come before them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::Semaphore;
+
+use super::start::Foundation;
+use crate::actors::amqp_consumer::AmqpConsumer;
+use crate::actors::chunk_validator::ChunkValidator;
+use crate::actors::fflow_forwarder::{FflowForwarder, ForwarderParts};
+use crate::actors::fflow_router::{FflowRouter, StrayRound};
+use crate::actors::session_feed::{FeedParts, RouterDesk, SessionFeed};
+use crate::actors::session_registry::{RegistryParts, SessionRegistry};
+use crate::config::Config;
+use crate::domain::feed::Rules;
+use crate::domain::retry::Backoff;
+use crate::domain::route::AllowList;
+use crate::gateways::broker::LapinBroker;
+use crate::gateways::fflow::{AwcFflow, Fflow};
+use crate::gateways::holder::{AwcHolder, Holder};
+use crate::gateways::upload_store::chunks::PgChunkStore;
+use crate::gateways::upload_store::farm::PgFarmStore;
+use crate::gateways::upload_store::feeds::PgFeedStore;
+use crate::lease;
+use crate::messages::{Drain, FeedHandle, SessionAdvanced};
+use crate::supervision::Pulse;
+
+/// How long the parts of a fallen line may take to give back what they hold.
+const DISMANTLE_WITHIN: Duration = Duration::from_secs(6);
+
+/// FflowRouter and FflowForwarder with its feeds.
+pub(super) struct FeedLine {
+    forwarder: Addr<FflowForwarder>,
+    pub(super) pulses: Vec<Pulse>,
+}
+
+impl FeedLine {
+    pub(super) fn build(foundation: &Foundation) -> Self {
+        let config = &foundation.config;
+        let fflow: Rc<dyn Fflow> = Rc::new(AwcFflow::new(config.fflow.clone(), config.feed.max_feeds));
+        let router = router(foundation, fflow.clone());
+        let (keeper, lease) = lease::lease();
+        let feeds = Rc::new(FeedParts {
+            me: foundation.me,
+            store: Arc::new(PgFeedStore::new(foundation.db.clone())),
+            spool: foundation.spool.clone(),
+            fflow,
+            holder: AwcHolder::new(&config.holder).map(|holder| Rc::new(holder) as Rc<dyn Holder>),
+            router: desk(&router),
+            rules: rules(config),
+            lease,
+            replays: Arc::new(Semaphore::new(config.feed.replays)),
+            read_retry: config.spool.read_retry,
+            release_within: config.replica.shutdown_release.mul_f64(0.7),
+        });
+        let parts = ForwarderParts {
+            me: foundation.me,
+            store: feeds.store.clone(),
+            start_feed: Rc::new(move |claim, desk| {
+                let feed = SessionFeed::new(claim, feeds.clone(), desk).start();
+                FeedHandle {
+                    advance: feed.clone().recipient(),
+                    forsake: feed.clone().recipient(),
+                    release: feed.recipient(),
+                }
+            }),
+            replicas: foundation.replicas.clone(),
+            keeper,
+            config: config.feed.clone(),
+            replica: config.replica.clone(),
+            readiness: foundation.readiness.clone(),
+        };
+        let forwarder = Supervisor::start(move |ctx: &mut Context<FflowForwarder>| {
+            ctx.set_mailbox_capacity(4096);
+            FflowForwarder::new(parts)
+        });
+        let pulses = vec![
+            Pulse { name: "FflowRouter", ping: router.recipient() },
+            Pulse { name: "FflowForwarder", ping: forwarder.clone().recipient() },
+        ];
+        FeedLine { forwarder, pulses }
+    }
+
+    fn advanced(&self) -> Recipient<SessionAdvanced> {
+        self.forwarder.clone().recipient()
+    }
+
+    /// Hands the feeds back; says how many could not be.
+    pub(super) async fn drain(&self) -> usize {
+        self.forwarder.send(Drain).await.unwrap_or(0)
+    }
+
+    /// Gives up what a fallen line still holds.
+    pub(super) async fn dismantle(self) {
+        // A dead forwarder cannot hand anything back: its sessions are claimed anew by the next one.
+        let _ = tokio::time::timeout(DISMANTLE_WITHIN, self.drain()).await;
+    }
+}
+
+fn router(foundation: &Foundation, fflow: Rc<dyn Fflow>) -> Addr<FflowRouter> {
+    let config = &foundation.config;
+    let routes = foundation.routes.clone();
+    let farm = Arc::new(PgFarmStore::new(foundation.db.clone()));
+    let allowed = AllowList::new(config.fflow.allowed.iter().map(ToString::to_string));
+    let strays = StrayRound { interval: config.feed.stray_interval, max_age: config.feed.stray_max_age };
+    let (settings, readiness) = (config.fflow.clone(), foundation.readiness.clone());
+    Supervisor::start(move |ctx: &mut Context<FflowRouter>| {
+        ctx.set_mailbox_capacity(4096);
+        FflowRouter::new(fflow, routes, farm, allowed, settings, readiness).with_strays(strays)
+    })
+}
+
+fn desk(router: &Addr<FflowRouter>) -> RouterDesk {
+    RouterDesk {
+        open: router.clone().recipient(),
+        resolve: router.clone().recipient(),
+        publish: router.clone().recipient(),
+        drop: router.clone().recipient(),
+        worked: router.clone().recipient(),
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    let feed = &config.feed;
+    let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+    Rules {
+        start_bytes: bytes(feed.start_bytes),
+        push_block: bytes(feed.push_block),
+        push_linger: feed.push_linger,
+        push_rate: feed.push_rate,
+        idle: feed.idle,
+        backoff: Backoff { min: feed.backoff_min, max: feed.backoff_max },
+        max_strikes: i32::try_from(feed.max_strikes).unwrap_or(i32::MAX),
+        strike_waits: feed.strike_waits.clone(),
+        strike_span: feed.strike_span,
+        holder: config.holder.base_url.is_some(),
+        holder_poll: config.holder.poll,
+        finish_base: feed.finish_base,
+        finish_rate: feed.finish_rate,
+        finish_grace: feed.finish_grace,
+    }
+}
+
+/// AmqpConsumer, ChunkValidator and SessionRegistry.
+pub(super) struct ChunkLine {
+    consumer: Addr<AmqpConsumer>,
+    pub(super) pulses: Vec<Pulse>,
+}
+
+impl ChunkLine {
+    pub(super) fn build(foundation: &Foundation, feeds: &FeedLine) -> Self {
+        let config = &foundation.config;
+        let mailbox = usize::from(config.amqp.prefetch) * 2;
+        let parts = RegistryParts {
+            store: Arc::new(PgChunkStore::new(foundation.db.clone())),
+            spool: foundation.spool.clone(),
+            forwarder: feeds.advanced(),
+            config: config.chunk.clone(),
+            quota_bytes: foundation.quota_bytes,
+            early_chunks: usize::from(config.amqp.prefetch).div_ceil(4),
+            readiness: foundation.readiness.clone(),
+        };
+        let registry = Supervisor::start(move |ctx: &mut Context<SessionRegistry>| {
+            ctx.set_mailbox_capacity(mailbox);
+            SessionRegistry::new(parts)
+        });
+        let (admit, max_bytes) = (registry.clone().recipient(), config.chunk.max_bytes as u32);
+        let validator = Supervisor::start(move |ctx: &mut Context<ChunkValidator>| {
+            ctx.set_mailbox_capacity(mailbox);
+            ChunkValidator::new(admit, max_bytes)
+        });
+        let broker = Arc::new(LapinBroker::new(config.amqp.clone(), &config.replica.name));
+        let (amqp, share) = (config.amqp.clone(), config.replica.shutdown_settle);
+        let (validate, readiness) = (validator.clone().recipient(), foundation.readiness.clone());
+        let consumer = Supervisor::start(move |ctx: &mut Context<AmqpConsumer>| {
+            ctx.set_mailbox_capacity(mailbox);
+            AmqpConsumer::new(broker, validate, amqp, readiness).with_settle_share(share)
+        });
+        let pulses = vec![
+            Pulse { name: "SessionRegistry", ping: registry.recipient() },
+            Pulse { name: "ChunkValidator", ping: validator.recipient() },
+            Pulse { name: "AmqpConsumer", ping: consumer.clone().recipient() },
+        ];
+        ChunkLine { consumer, pulses }
+    }
+
+    /// Stops consuming, settles what can be settled in time, gives the rest back; says how many.
+    pub(super) async fn drain(&self) -> usize {
+        let drain = tokio::time::timeout(DISMANTLE_WITHIN, self.consumer.send(Drain));
+        drain.await.map_or(0, |answer| answer.unwrap_or(0))
+    }
+}

@@ -1,0 +1,122 @@
+//! What must be there before the first actor: database, schema, shared tables, spool.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use sea_orm::DatabaseConnection;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::START_PAUSE;
+use crate::config::{Config, SpoolLimit};
+use crate::domain::ids::ReplicaId;
+use crate::gateways::route_store::{RedisRoutes, RouteStore};
+use crate::gateways::spool::{FileSpool, Spool};
+use crate::gateways::upload_store::pool;
+use crate::gateways::upload_store::replicas::{PgReplicaStore, ReplicaStore, SpoolClaim};
+use crate::readiness::{Dependency, Readiness, State};
+
+/// What both lines stand on.
+pub(super) struct Foundation {
+    pub(super) config: Config,
+    pub(super) readiness: Readiness,
+    pub(super) me: ReplicaId,
+    pub(super) db: DatabaseConnection,
+    pub(super) replicas: Arc<dyn ReplicaStore>,
+    pub(super) routes: Arc<dyn RouteStore>,
+    pub(super) spool: Arc<dyn Spool>,
+    pub(super) quota_bytes: i64,
+}
+
+/// Waits for what may come, fails on what never will.
+pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::Result<Foundation> {
+    let me = ReplicaId(Uuid::new_v4());
+    let routes = Arc::new(RedisRoutes::new(&config.redis)?);
+    let db = connect(&config, config.database.pool, &readiness).await;
+    schema(&config, &db).await?;
+    readiness.set(Dependency::Database, State::Up);
+    shared_tables(&db, &readiness).await;
+    let heartbeat = connect(&config, 1, &readiness).await;
+    let replicas: Arc<dyn ReplicaStore> = Arc::new(PgReplicaStore::new(heartbeat));
+    let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
+    claim_spool(&config, replicas.as_ref(), spool.as_ref()).await?;
+    readiness.set(Dependency::Spool, State::Up);
+    let quota_bytes = quota(&config, spool.as_ref()).await?;
+    if config.holder.base_url.is_none() {
+        warn!("UPLOADER_HOLDER_BASE_URL is not set: fflow's word is believed when it reports a finish");
+    }
+    info!(replica = %me, name = %config.replica.name, quota_bytes, "starting");
+    Ok(Foundation { config, readiness, me, db, replicas, routes, spool, quota_bytes })
+}
+
+async fn connect(config: &Config, connections: u32, readiness: &Readiness) -> DatabaseConnection {
+    until_done(readiness, Dependency::Database, || pool::open(&config.database, connections)).await
+}
+
+/// Tries for as long as it takes; the board says why it is not ready.
+async fn until_done<T, E, F>(readiness: &Readiness, dependency: Dependency, work: impl Fn() -> F) -> T
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
+    loop {
+        match work().await {
+            Ok(value) => return value,
+            Err(error) => readiness.set(dependency, State::Down(error.to_string())),
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    }
+}
+
+async fn schema(config: &Config, db: &DatabaseConnection) -> anyhow::Result<()> {
+    if config.database.migrate {
+        migration::up(db).await.context("the schema uploader cannot be made")?;
+        return Ok(());
+    }
+    let state = migration::check(db).await?;
+    if state.is_usable() {
+        return Ok(());
+    }
+    bail!("the schema uploader is {state:?}: run `uploader-v4 migrate`");
+}
+
+async fn shared_tables(db: &DatabaseConnection, readiness: &Readiness) {
+    let look = || async {
+        let missing = migration::shared_tables_present(db).await.map_err(|error| error.to_string())?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("waiting for {}: gateway makes them, or `migrate --shared-tables`", missing.join(", ")))
+    };
+    until_done(readiness, Dependency::SharedTables, look).await;
+    readiness.set(Dependency::SharedTables, State::Up);
+}
+
+async fn claim_spool(config: &Config, replicas: &dyn ReplicaStore, spool: &dyn Spool) -> anyhow::Result<()> {
+    let dir = config.spool.dir.display();
+    std::fs::create_dir_all(&config.spool.dir).with_context(|| {
+        format!("UPLOADER_SPOOL_DIR: {dir} cannot be made, set it to a folder that can be written")
+    })?;
+    let claim =
+        replicas.claim_spool(spool).await.with_context(|| format!("the spool {dir} cannot be used"))?;
+    match claim {
+        SpoolClaim::Shared => Ok(()),
+        SpoolClaim::Adopted => {
+            info!(%dir, "this empty folder is the spool from now on");
+            Ok(())
+        }
+        SpoolClaim::Foreign => bail!(
+            "{dir} is not the spool that the other replicas use (its marker spool-id is another one, or it is empty \
+             while uploads are under way): mount the shared volume there, or set UPLOADER_SPOOL_DIR to it"
+        ),
+    }
+}
+
+async fn quota(config: &Config, spool: &dyn Spool) -> anyhow::Result<i64> {
+    let bytes = match config.spool.max_bytes {
+        SpoolLimit::Bytes(bytes) => bytes,
+        SpoolLimit::VolumeShare(share) => (spool.volume().await?.total as f64 * share) as u64,
+    };
+    Ok(i64::try_from(bytes).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,8 @@
+//! Speaking: one outside system, one file: its trait, its real client, its errors sorted into classes.
+
+pub mod broker;
+pub mod fflow;
+pub mod holder;
+pub mod route_store;
+pub mod spool;
+pub mod upload_store;

@@ -1,0 +1,241 @@
+//! The spool on a file system: `<dir>/<session>/<writer>`, with `<dir>/spool-id` as its marker.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::reader::{Cursor, Reading};
+use super::writers::{self, Writers};
+use super::{Run, Spool, SpoolError, Stored, Volume};
+use crate::domain::ids::SessionId;
+use crate::domain::session::Admission;
+
+/// The marker's name in the spool directory.
+const MARKER: &str = "spool-id";
+/// Files that are kept open for appending.
+const MAX_OPEN: usize = 1024;
+/// Sessions whose place of reading is remembered.
+const MAX_CURSORS: usize = 4096;
+/// Bytes of half-read records that are kept for the next block, all sessions together.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+
+/// A spool in a directory. Cheap to clone; clones share the open files.
+#[derive(Debug, Clone)]
+pub struct FileSpool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    writers: Mutex<Writers>,
+    cursors: Mutex<Cursors>,
+}
+
+impl FileSpool {
+    /// A spool in `dir`, which is created with the marker if it does not exist.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self::with_open_files(dir, MAX_OPEN)
+    }
+
+    /// The same with at most `max_open` files kept open for appending.
+    pub fn with_open_files(dir: impl Into<PathBuf>, max_open: usize) -> Self {
+        let writers = Mutex::new(Writers::new(max_open));
+        FileSpool { shared: Arc::new(Shared { dir: dir.into(), writers, cursors: Mutex::default() }) }
+    }
+
+    /// Runs `work` where it may block.
+    async fn blocking<T, W>(&self, work: W) -> Result<T, SpoolError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Path) -> Result<T, SpoolError> + Send + 'static,
+    {
+        let shared = self.shared.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared.dir)).await;
+        done.unwrap_or_else(|error| Err(SpoolError::Io(format!("the blocking task ended: {error}"))))
+    }
+}
+
+#[async_trait]
+impl Spool for FileSpool {
+    async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
+        let facts = admission.facts();
+        let writer = locked(&self.shared.writers).take(facts.session);
+        let (writer, place) = self
+            .blocking(move |dir| {
+                writers::append(dir, facts.session, writer, facts.start, &body)
+                    .map_err(|error| sorted(&error))
+            })
+            .await?;
+        locked(&self.shared.writers).put(facts.session, writer);
+        Ok(Stored::new(admission, place))
+    }
+
+    async fn read(
+        &self,
+        session: SessionId,
+        runs: &[Run],
+        from: i64,
+        length: usize,
+    ) -> Result<Bytes, SpoolError> {
+        let runs = runs.to_vec();
+        let cursor = locked(&self.shared.cursors).take(session);
+        let (bytes, cursor) =
+            self.blocking(move |dir| Reading { dir, session, from, length }.read(&runs, cursor)).await?;
+        if let Some(cursor) = cursor {
+            locked(&self.shared.cursors).put(session, cursor);
+        }
+        Ok(bytes)
+    }
+
+    async fn close(&self, session: SessionId) {
+        locked(&self.shared.writers).take(session);
+        locked(&self.shared.cursors).take(session);
+    }
+
+    async fn remove(&self, session: SessionId) -> Result<(), SpoolError> {
+        self.close(session).await;
+        self.blocking(move |dir| remove_folder(&dir.join(session.to_string()))).await
+    }
+
+    async fn folders(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>, SpoolError> {
+        self.blocking(move |dir| list(dir, after, limit).map_err(|error| sorted(&error))).await
+    }
+
+    async fn marker(&self) -> Result<Option<Uuid>, SpoolError> {
+        self.blocking(read_marker).await
+    }
+
+    async fn set_marker(&self, spool_id: Uuid) -> Result<(), SpoolError> {
+        self.blocking(move |dir| write_marker(dir, spool_id).map_err(|error| sorted(&error))).await
+    }
+
+    async fn volume(&self) -> Result<Volume, SpoolError> {
+        self.blocking(measure).await
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sorted(error: &io::Error) -> SpoolError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SpoolError::Full(error.to_string()),
+        _ => SpoolError::Io(error.to_string()),
+    }
+}
+
+/// Another replica may be removing the same folder: what is gone meanwhile is as good as removed.
+fn remove_folder(folder: &Path) -> Result<(), SpoolError> {
+    const ATTEMPTS: usize = 3;
+    let mut outcome = Ok(());
+    for _ in 0..ATTEMPTS {
+        match fs::remove_dir_all(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.exists() => return Ok(()),
+            Err(error) => outcome = Err(sorted(&error)),
+        }
+    }
+    outcome
+}
+
+fn list(dir: &Path, after: Option<SessionId>, limit: usize) -> io::Result<Vec<SessionId>> {
+    let mut lowest = BTreeSet::new();
+    for entry in fs::read_dir(dir)? {
+        let Some(session) = session_named(&entry?.file_name()) else { continue };
+        if after.is_none_or(|after| session > after) {
+            lowest.insert(session);
+        }
+        if lowest.len() > limit {
+            lowest.pop_last();
+        }
+    }
+    Ok(lowest.into_iter().collect())
+}
+
+/// Only the canonical form counts: the folder of another spelling would not be found again by its id.
+fn session_named(name: &std::ffi::OsStr) -> Option<SessionId> {
+    let name = name.to_str()?;
+    SessionId::parse(name.as_bytes()).filter(|session| session.to_string() == name)
+}
+
+fn read_marker(dir: &Path) -> Result<Option<Uuid>, SpoolError> {
+    match fs::read_to_string(dir.join(MARKER)) {
+        Ok(text) => match Uuid::try_parse(text.trim()) {
+            Ok(id) => Ok(Some(id)),
+            Err(_) => Err(SpoolError::Foreign(format!("{} holds no UUID", dir.join(MARKER).display()))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => unmarked(dir).map(|()| None),
+        Err(error) => Err(sorted(&error)),
+    }
+}
+
+fn unmarked(dir: &Path) -> Result<(), SpoolError> {
+    match list(dir, None, 1) {
+        Ok(sessions) if sessions.is_empty() => Ok(()),
+        Ok(_) => Err(SpoolError::Foreign(format!("{} holds sessions but no {MARKER}", dir.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(sorted(&error)),
+    }
+}
+
+/// Written beside and renamed: whoever reads the marker reads all of it.
+fn write_marker(dir: &Path, spool_id: Uuid) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let draft = dir.join(format!("{MARKER}.{}", Uuid::new_v4()));
+    let mut file = File::options().write(true).create_new(true).open(&draft)?;
+    writeln!(file, "{spool_id}")?;
+    file.sync_all()?;
+    fs::rename(&draft, dir.join(MARKER))?;
+    File::open(dir)?.sync_all()
+}
+
+fn measure(dir: &Path) -> Result<Volume, SpoolError> {
+    let stat = nix::sys::statvfs::statvfs(dir)
+        .map_err(|errno| SpoolError::Io(format!("{}: {}", dir.display(), errno.desc())))?;
+    let unit = stat.fragment_size();
+    Ok(Volume { total: stat.blocks() * unit, free: stat.blocks_available() * unit })
+}
+
+/// Where each session's reading goes on; a lost cursor costs a walk over headers, nothing else.
+#[derive(Debug, Default)]
+struct Cursors {
+    of: HashMap<SessionId, Cursor>,
+    kept_bytes: usize,
+}
+
+impl Cursors {
+    fn take(&mut self, session: SessionId) -> Option<Cursor> {
+        let cursor = self.of.remove(&session)?;
+        self.kept_bytes -= kept_bytes(&cursor);
+        Some(cursor)
+    }
+
+    fn put(&mut self, session: SessionId, mut cursor: Cursor) {
+        self.take(session);
+        if self.kept_bytes + kept_bytes(&cursor) > MAX_KEPT_BYTES {
+            cursor.body = None;
+        }
+        if self.of.len() >= MAX_CURSORS
+            && let Some(other) = self.of.keys().next().copied()
+        {
+            self.take(other);
+        }
+        self.kept_bytes += kept_bytes(&cursor);
+        self.of.insert(session, cursor);
+    }
+}
+
+fn kept_bytes(cursor: &Cursor) -> usize {
+    cursor.body.as_ref().map_or(0, Bytes::len)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Reads a session's bytes back, every touched record's checksum verified.
+//!
+//! A feed reads block after block. A [`Cursor`] remembers the record that the last block ended in, so that the next
+//! one neither walks the headers from the run's beginning nor reads a large record once for each of its blocks.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+
+use super::record::{HEADER_BYTES, Header};
+use super::{Run, SpoolError};
+use crate::domain::ids::{ReplicaId, SessionId};
+
+/// Small records are read many at a time.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Where the next sequential read begins.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor {
+    writer: ReplicaId,
+    /// Upload offset at which the record begins.
+    start: i64,
+    /// File offset of its header.
+    position: i64,
+    /// The body of that record, verified, if some of it was read already.
+    pub body: Option<Bytes>,
+}
+
+/// One reading of `[from, from + length)`.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    pub dir: &'a Path,
+    pub session: SessionId,
+    pub from: i64,
+    pub length: usize,
+}
+
+/// The file of one run, open at the header of the record that begins at upload offset `start`.
+struct Walk {
+    file: BufReader<File>,
+    start: i64,
+    position: i64,
+}
+
+impl Reading<'_> {
+    /// The bytes, and where the next reading begins. `runs` are sorted and must cover the range.
+    pub fn read(&self, runs: &[Run], cursor: Option<Cursor>) -> Result<(Bytes, Option<Cursor>), SpoolError> {
+        let mut gathered = BytesMut::with_capacity(self.length);
+        let mut cursor = cursor;
+        for run in runs {
+            let at = self.from + gathered.len() as i64;
+            if gathered.len() < self.length && run.start <= at && at < run.start + run.length {
+                cursor = self.read_run(run, at, cursor, &mut gathered)?;
+            }
+        }
+        if gathered.len() < self.length {
+            let missing = self.from + gathered.len() as i64;
+            return Err(SpoolError::Damaged(format!(
+                "session {}: no run holds byte {missing}",
+                self.session
+            )));
+        }
+        Ok((gathered.freeze(), cursor))
+    }
+
+    fn read_run(
+        &self,
+        run: &Run,
+        from: i64,
+        cursor: Option<Cursor>,
+        gathered: &mut BytesMut,
+    ) -> Result<Option<Cursor>, SpoolError> {
+        let to = (run.start + run.length).min(self.from + self.length as i64);
+        let cursor = cursor.filter(|cursor| cursor.serves(run, from)).unwrap_or(Cursor::beginning(run));
+        let (mut start, mut position, mut kept) = (cursor.start, cursor.position, cursor.body);
+        let mut walk = None;
+        while start < to {
+            let body = match kept.take() {
+                Some(body) => body,
+                None => {
+                    let walk = self.walk_at(&mut walk, run, start, position)?;
+                    match self.record(walk, run, from)? {
+                        Record::Passed(length) => {
+                            start += length;
+                            position = walk.position;
+                            continue;
+                        }
+                        Record::Body(body) => body,
+                    }
+                }
+            };
+            let end = start + body.len() as i64;
+            if end > from {
+                let wanted = (from.max(start) - start) as usize..(to.min(end) - start) as usize;
+                gathered.extend_from_slice(&body[wanted]);
+            }
+            if end > to {
+                return Ok(Some(Cursor { writer: run.place.writer, start, position, body: Some(body) }));
+            }
+            start = end;
+            position += HEADER_BYTES as i64 + body.len() as i64;
+        }
+        Ok(Some(Cursor { writer: run.place.writer, start, position, body: None }))
+    }
+
+    fn walk_at<'w>(
+        &self,
+        walk: &'w mut Option<Walk>,
+        run: &Run,
+        start: i64,
+        position: i64,
+    ) -> Result<&'w mut Walk, SpoolError> {
+        if walk.is_none() {
+            let path = self.dir.join(self.session.to_string()).join(run.place.writer.to_string());
+            let opened = File::open(path).and_then(|mut file| {
+                file.seek(SeekFrom::Start(position as u64))?;
+                Ok(BufReader::with_capacity(BUFFER_BYTES, file))
+            });
+            let file = opened.map_err(|error| self.failed(run, position, &error))?;
+            *walk = Some(Walk { file, start, position });
+        }
+        walk.as_mut().ok_or_else(|| self.damaged(run, position, "cannot be opened"))
+    }
+
+    /// The record under `walk`: its body if it reaches beyond `from`, else it is passed over.
+    fn record(&self, walk: &mut Walk, run: &Run, from: i64) -> Result<Record, SpoolError> {
+        let at = walk.position;
+        let header = self.header(walk, run)?;
+        let length = i64::from(header.length);
+        walk.start += length;
+        walk.position += header.record_bytes();
+        if walk.start <= from {
+            walk.file.seek_relative(length).map_err(|error| self.failed(run, at, &error))?;
+            return Ok(Record::Passed(length));
+        }
+        let mut body = vec![0; header.length as usize];
+        walk.file.read_exact(&mut body).map_err(|error| self.failed(run, at, &error))?;
+        if !header.fits(&body) {
+            return Err(self.damaged(run, at, "the record's checksum differs"));
+        }
+        Ok(Record::Body(body.into()))
+    }
+
+    /// Nothing of a header is believed before it fits the run: a length bounds the memory for the body.
+    fn header(&self, walk: &mut Walk, run: &Run) -> Result<Header, SpoolError> {
+        let at = walk.position;
+        let mut bytes = [0; HEADER_BYTES];
+        walk.file.read_exact(&mut bytes).map_err(|error| self.failed(run, at, &error))?;
+        let header = Header::decode(&bytes).ok_or_else(|| self.damaged(run, at, "no record begins here"))?;
+        let rest = run.start + run.length - walk.start;
+        let fits = header.start == walk.start
+            && (1..=rest).contains(&i64::from(header.length))
+            && at + header.record_bytes() <= run.place.record_end;
+        if fits { Ok(header) } else { Err(self.damaged(run, at, "another record than the committed one")) }
+    }
+
+    fn failed(&self, run: &Run, position: i64, error: &io::Error) -> SpoolError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged(run, position, "the file ends too early"),
+            io::ErrorKind::NotFound => self.damaged(run, position, "the file is missing"),
+            _ => SpoolError::Io(format!("{}: {error}", self.name(run, position))),
+        }
+    }
+
+    fn damaged(&self, run: &Run, position: i64, what: &str) -> SpoolError {
+        SpoolError::Damaged(format!("{}: {what}", self.name(run, position)))
+    }
+
+    fn name(&self, run: &Run, position: i64) -> String {
+        format!("session {}, writer {}, file offset {position}", self.session, run.place.writer)
+    }
+}
+
+enum Record {
+    Passed(i64),
+    Body(Bytes),
+}
+
+impl Cursor {
+    fn beginning(run: &Run) -> Self {
+        Cursor { writer: run.place.writer, start: run.start, position: run.place.position, body: None }
+    }
+
+    /// Whether reading `run` from `from` can begin here. Two runs may share a writer: the file offset tells them apart.
+    fn serves(&self, run: &Run, from: i64) -> bool {
+        self.writer == run.place.writer
+            && (run.start..=from).contains(&self.start)
+            && (run.place.position..run.place.record_end).contains(&self.position)
+    }
+}

@@ -1,0 +1,165 @@
+//! The files that this process appends to: at most one per session, few of them open.
+//!
+//! A writer is taken out for an append and put back only when the append succeeded. So a failed, an abandoned and a
+//! concurrent append all end the same way: the next one finds nothing and begins another file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::RecordPlace;
+use super::record::{HEADER_BYTES, Header};
+use crate::domain::ids::{ReplicaId, SessionId};
+
+/// One file that only this process appends to.
+#[derive(Debug)]
+pub(super) struct Writer {
+    id: ReplicaId,
+    end: i64,
+    file: Option<File>,
+}
+
+/// An append that failed; the writer is lost with it.
+pub(super) type Appended = io::Result<(Writer, RecordPlace)>;
+
+/// Appends one record to the session's file, or to a new one if there is no `writer`, and waits until it is durable.
+pub(super) fn append(
+    dir: &Path,
+    session: SessionId,
+    writer: Option<Writer>,
+    start: i64,
+    body: &[u8],
+) -> Appended {
+    let folder = dir.join(session.to_string());
+    if let Some(writer) = writer.and_then(|writer| writer.reopened(&folder)) {
+        return writer.extended(start, body);
+    }
+    let (writer, path) = create(dir, &folder)?;
+    let appended = writer.extended(start, body).and_then(|appended| {
+        // A new name is durable only with its folder, and so is a new folder.
+        File::open(&folder)?.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        Ok(appended)
+    });
+    if appended.is_err() {
+        // Nothing in it was ever committed; on a full volume the space is needed.
+        let _ = fs::remove_file(path);
+    }
+    appended
+}
+
+fn create(dir: &Path, folder: &Path) -> io::Result<(Writer, PathBuf)> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(error, dir)),
+        Ok(()) | Err(_) => {}
+    }
+    let id = ReplicaId(Uuid::new_v4());
+    let path = folder.join(id.to_string());
+    let file =
+        File::options().write(true).create_new(true).open(&path).map_err(|error| named(error, &path))?;
+    Ok((Writer { id, end: 0, file: Some(file) }, path))
+}
+
+fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+impl Writer {
+    /// The writer with its file open, or `None` if the file is not exactly as this process left it.
+    fn reopened(self, folder: &Path) -> Option<Self> {
+        if self.file.is_some() {
+            return Some(self);
+        }
+        let mut file = File::options().write(true).open(folder.join(self.id.to_string())).ok()?;
+        let intact = i64::try_from(file.metadata().ok()?.len()).ok()? == self.end;
+        let at_end = file.seek(SeekFrom::End(0)).ok()?;
+        (intact && at_end == self.end as u64).then_some(Writer { file: Some(file), ..self })
+    }
+
+    fn extended(self, start: i64, body: &[u8]) -> Appended {
+        let Writer { id, end, file: Some(mut file) } = self else {
+            return Err(io::Error::other("the writer's file is closed"));
+        };
+        let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk above 4 GiB"))?;
+        let header = Header::of(start, length, body);
+        write_both(&mut file, &header.encode(), body)?;
+        file.sync_data()?;
+        if file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the session's folder was removed meanwhile",
+            ));
+        }
+        let place = RecordPlace { writer: id, position: end, record_end: end + header.record_bytes() };
+        Ok((Writer { id, end: place.record_end, file: Some(file) }, place))
+    }
+}
+
+/// Usually one call of the system: the body is not copied to stand behind its header.
+fn write_both(file: &mut File, header: &[u8; HEADER_BYTES], body: &[u8]) -> io::Result<()> {
+    let written = loop {
+        match file.write_vectored(&[IoSlice::new(header), IoSlice::new(body)]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    file.write_all(&header[written.min(HEADER_BYTES)..])?;
+    file.write_all(&body[written.saturating_sub(HEADER_BYTES)..])
+}
+
+/// The writers that are not in use, by session; the least recently used ones are closed, then forgotten.
+#[derive(Debug)]
+pub(super) struct Writers {
+    slots: HashMap<SessionId, (u64, Writer)>,
+    open: BTreeMap<u64, SessionId>,
+    closed: BTreeMap<u64, SessionId>,
+    clock: u64,
+    max_open: usize,
+}
+
+impl Writers {
+    /// Closed writers remembered at most, about 100 bytes each; beyond them a session begins another file.
+    const MAX_CLOSED: usize = 65_536;
+
+    /// Keeps at most `max_open` files open.
+    pub fn new(max_open: usize) -> Self {
+        Writers { slots: HashMap::new(), open: BTreeMap::new(), closed: BTreeMap::new(), clock: 0, max_open }
+    }
+
+    /// Takes out a session's writer, if there is one that is not in use.
+    pub fn take(&mut self, session: SessionId) -> Option<Writer> {
+        let (used, writer) = self.slots.remove(&session)?;
+        self.open.remove(&used);
+        self.closed.remove(&used);
+        Some(writer)
+    }
+
+    /// Puts a writer back after a successful append.
+    pub fn put(&mut self, session: SessionId, writer: Writer) {
+        self.take(session);
+        self.clock += 1;
+        self.open.insert(self.clock, session);
+        self.slots.insert(session, (self.clock, writer));
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.open.len() > self.max_open
+            && let Some((used, session)) = self.open.pop_first()
+        {
+            if let Some((_, writer)) = self.slots.get_mut(&session) {
+                writer.file = None;
+            }
+            self.closed.insert(used, session);
+        }
+        while self.closed.len() > Self::MAX_CLOSED
+            && let Some((_, session)) = self.closed.pop_first()
+        {
+            self.slots.remove(&session);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The chunk road's statements: one unlocked look, one transaction per batch.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+
+use super::sql::{self, statement, uuids};
+use super::{StoreError, rows, writes};
+use crate::domain::ids::{FlowId, SessionId, VideoId};
+use crate::domain::session::{Next, Session};
+use crate::gateways::spool::{Run, Stored};
+
+/// What one unlocked read showed.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Every session asked for; unknown ones are there with nothing in them.
+    pub sessions: HashMap<SessionId, Session>,
+    /// Bytes that sessions with a spool have reserved; read only when a session without a row was asked for.
+    pub reserved: i64,
+}
+
+/// Judges a stored chunk on locked rows, given the bytes reserved so far.
+pub type Judge<'a> = &'a (dyn Fn(&Session, &Stored, i64) -> (Session, Next) + Send + Sync);
+
+/// What became of one stored chunk in a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is part of the upload now, for good.
+    Committed(Session),
+    /// Somebody holds one of its rows, or its place in the upload changed: look again.
+    NotNow,
+    /// The locked rows call for another answer.
+    Other(Next),
+}
+
+/// Admits chunks: the only way to change how far an upload has come.
+#[async_trait]
+pub trait ChunkStore: Send + Sync {
+    /// Reads sessions without locks.
+    async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError>;
+
+    /// Commits a batch, at most one chunk per session, in one transaction; outcomes in the batch's order.
+    /// After an error nothing is known of any of them: look again.
+    async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError>;
+}
+
+/// [`ChunkStore`] on PostgreSQL.
+pub struct PgChunkStore {
+    db: DatabaseConnection,
+}
+
+impl PgChunkStore {
+    /// Uses the pool `db`.
+    pub fn new(db: DatabaseConnection) -> Self {
+        PgChunkStore { db }
+    }
+}
+
+#[async_trait]
+impl ChunkStore for PgChunkStore {
+    async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError> {
+        sql::within(async {
+            let query = format!(
+                "SELECT {} FROM unnest($1::uuid[]) AS k(id) {}",
+                rows::SESSION_COLUMNS,
+                rows::SESSION_JOINS
+            );
+            let found = self.db.query_all_raw(statement(&query, [uuids(sessions)])).await?;
+            let sessions = rows::sessions(&found)?;
+            let newcomers = sessions.values().any(|session| session.own.is_none());
+            let reserved = if newcomers { reserved(&self.db).await? } else { 0 };
+            Ok(Look { sessions, reserved })
+        })
+        .await
+    }
+
+    async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError> {
+        sql::within(async {
+            let transaction = self.db.begin().await?;
+            let locked = lock(&transaction, batch).await?;
+            let (outcomes, changes) = judge_all(batch, locked, judge);
+            if changes.is_empty() {
+                transaction.rollback().await?;
+            } else {
+                writes::write(&transaction, &changes).await?;
+                transaction.commit().await?;
+            }
+            Ok(outcomes)
+        })
+        .await
+    }
+}
+
+/// The bytes of all sessions whose spool is not gone.
+async fn reserved(db: &impl ConnectionTrait) -> Result<i64, StoreError> {
+    let query = "SELECT coalesce(sum(total_bytes), 0)::bigint AS reserved FROM uploader.session \
+                 WHERE state IN ('OPEN', 'SEALED') OR (cleaned_at IS NULL AND spool_gone_at IS NULL)";
+    let row = db.query_one_raw(statement(query, [])).await?;
+    row.map_or(Ok(0), |row| rows::get(&row, "reserved"))
+}
+
+/// What a batch holds locked, and what the locked rows say.
+struct Locked {
+    videos: HashSet<VideoId>,
+    own: HashSet<SessionId>,
+    flows: HashSet<FlowId>,
+    shared: HashSet<SessionId>,
+    sessions: HashMap<SessionId, Session>,
+    last_runs: HashMap<SessionId, Run>,
+    reserved: i64,
+}
+
+/// Locks in the one order (videos, session, flows, upload_sessions, each by id), each in a statement of its own; what
+/// depends on the locks is read after them.
+async fn lock(transaction: &DatabaseTransaction, batch: &[Stored]) -> Result<Locked, StoreError> {
+    let all: Vec<SessionId> = batch.iter().map(|stored| stored.facts().session).collect();
+    let turning: Vec<SessionId> = batch
+        .iter()
+        .filter(|stored| stored.admission().first() || stored.admission().last())
+        .map(|stored| stored.facts().session)
+        .collect();
+    let mut locked = Locked::nothing();
+    if !turning.is_empty() {
+        locked.videos =
+            sql::ids(transaction, LOCK_VIDEOS, &turning).await?.into_iter().map(VideoId).collect();
+    }
+    locked.own = sql::ids(transaction, LOCK_SESSIONS, &all).await?.into_iter().map(SessionId).collect();
+    if !turning.is_empty() {
+        locked.flows = sql::ids(transaction, LOCK_FLOWS, &turning).await?.into_iter().map(FlowId).collect();
+    }
+    locked.shared = sql::ids(transaction, LOCK_SHARED, &all).await?.into_iter().map(SessionId).collect();
+    read(transaction, &all, locked).await
+}
+
+const LOCK_VIDEOS: &str = "SELECT id FROM videos WHERE id IN (SELECT f.video_id FROM upload_sessions u \
+     JOIN flows f ON f.id = u.flow_id WHERE u.id = ANY($1)) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+const LOCK_SESSIONS: &str = "SELECT session_id AS id FROM uploader.session WHERE session_id = ANY($1) \
+     ORDER BY session_id FOR NO KEY UPDATE SKIP LOCKED";
+const LOCK_FLOWS: &str = "SELECT id FROM flows WHERE id IN (SELECT flow_id FROM upload_sessions WHERE id = ANY($1)) \
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+const LOCK_SHARED: &str =
+    "SELECT id FROM upload_sessions WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+
+async fn read(
+    transaction: &DatabaseTransaction,
+    all: &[SessionId],
+    mut locked: Locked,
+) -> Result<Locked, StoreError> {
+    let query = format!(
+        "SELECT {}, r.start, r.length, r.writer, r.position, r.record_end \
+         FROM unnest($1::uuid[]) AS k(id) {} \
+         LEFT JOIN LATERAL (SELECT * FROM uploader.run WHERE session_id = k.id ORDER BY start DESC LIMIT 1) r ON true",
+        rows::SESSION_COLUMNS,
+        rows::SESSION_JOINS
+    );
+    let found = transaction.query_all_raw(statement(&query, [uuids(all)])).await?;
+    locked.sessions = rows::sessions(&found)?;
+    for row in &found {
+        if rows::get::<Option<i64>>(row, "start")?.is_some() {
+            locked.last_runs.insert(SessionId(rows::get(row, "id")?), rows::run(row)?);
+        }
+    }
+    if locked.sessions.values().any(|session| session.own.is_none()) {
+        locked.reserved = reserved(transaction).await?;
+    }
+    Ok(locked)
+}
+
+fn judge_all(batch: &[Stored], mut locked: Locked, judge: Judge<'_>) -> (Vec<Outcome>, Vec<writes::Change>) {
+    let mut changes = Vec::with_capacity(batch.len());
+    let outcomes = batch
+        .iter()
+        .map(|stored| {
+            let before = locked.sessions.remove(&stored.facts().session).unwrap_or_default();
+            let (outcome, change) = judge_one(stored, before, &locked, judge);
+            if let Some(change) = change {
+                locked.reserved += change.reserves();
+                changes.push(change);
+            }
+            outcome
+        })
+        .collect();
+    (outcomes, changes)
+}
+
+fn judge_one(
+    stored: &Stored,
+    before: Session,
+    locked: &Locked,
+    judge: Judge<'_>,
+) -> (Outcome, Option<writes::Change>) {
+    let id = stored.facts().session;
+    let unlocked = (before.own.is_some() && !locked.own.contains(&id))
+        || (before.shared.is_some() && !locked.shared.contains(&id));
+    if unlocked {
+        return (Outcome::NotNow, None);
+    }
+    let (after, next) = judge(&before, stored, locked.reserved);
+    let Next::Accept(admission) = &next else {
+        return (Outcome::Other(next), None);
+    };
+    let turns = admission.first() || admission.last();
+    let Some(shared) = after.shared.filter(|rows| !turns || locked.turn(rows.video, rows.flow)) else {
+        return (Outcome::NotNow, None);
+    };
+    let run = extended(locked.last_runs.get(&id), stored);
+    match writes::Change::new(id, &before, &after, shared, run) {
+        Some(change) => (Outcome::Committed(after), Some(change)),
+        None => (Outcome::NotNow, None),
+    }
+}
+
+impl Locked {
+    fn nothing() -> Self {
+        Locked {
+            videos: HashSet::new(),
+            own: HashSet::new(),
+            flows: HashSet::new(),
+            shared: HashSet::new(),
+            sessions: HashMap::new(),
+            last_runs: HashMap::new(),
+            reserved: 0,
+        }
+    }
+
+    fn turn(&self, video: VideoId, flow: FlowId) -> bool {
+        self.videos.contains(&video) && self.flows.contains(&flow)
+    }
+}
+
+/// A chunk extends a run only if its record begins exactly where the run's records end; otherwise it begins another.
+fn extended(last: Option<&Run>, stored: &Stored) -> Run {
+    let (facts, place) = (stored.facts(), stored.place());
+    let size = i64::from(facts.size);
+    match last {
+        Some(run)
+            if run.place.writer == place.writer
+                && run.place.record_end == place.position
+                && run.start + run.length == facts.start =>
+        {
+            let place = crate::gateways::spool::RecordPlace { record_end: place.record_end, ..run.place };
+            Run { start: run.start, length: run.length + size, place }
+        }
+        Some(_) | None => Run { start: facts.start, length: size, place },
+    }
+}

@@ -1,0 +1,244 @@
+//! The feed road's statements: claims, guarded writes, and what feeds need to read.
+
+mod claim;
+mod end;
+mod reads;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseConnection, Value};
+
+use super::StoreError;
+use super::sql::{self, statement};
+use crate::domain::feed::{Claim, Evidence, Numbering, Work};
+use crate::domain::ids::{Epoch, FlowName, Generation, ReplicaId, SessionId};
+use crate::domain::route::FlowUrl;
+use crate::domain::status::SessionState;
+use crate::gateways::spool::Run;
+
+pub use end::Ending;
+
+/// Who a feed's write comes from. It changes nothing unless the row says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// Whose row.
+    pub session: SessionId,
+    /// The owner.
+    pub owner: ReplicaId,
+    /// The ownership.
+    pub epoch: Epoch,
+    /// The generation before the write.
+    pub generation: Generation,
+}
+
+/// Whether a guarded write found its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It did, and the write is done.
+    Done,
+    /// The row has another owner, epoch or generation, or has ended.
+    Fenced,
+}
+
+/// What a claim asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// The claiming replica.
+    pub me: ReplicaId,
+    /// Sessions it feeds already.
+    pub running: &'a [SessionId],
+    /// Only these, or any.
+    pub only: Option<&'a [SessionId]>,
+    /// At most so many.
+    pub limit: i64,
+    /// An open session below this many bytes that never had a generation is left alone.
+    pub start_bytes: i64,
+    /// Whether sessions of replicas whose lease has ended may be taken.
+    pub from_expired: bool,
+}
+
+/// The part of a session's row that tells a feed where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedRow {
+    /// Whose row.
+    pub session: SessionId,
+    /// Who feeds it.
+    pub owner: Option<ReplicaId>,
+    /// Under which ownership.
+    pub epoch: Epoch,
+    /// The newest generation.
+    pub generation: Generation,
+    /// Its address.
+    pub flow_url: Option<String>,
+    /// A finish was written down.
+    pub finish_sent: bool,
+    /// Where the session stands.
+    pub state: SessionState,
+    /// Bytes stored.
+    pub committed: i64,
+}
+
+impl FeedRow {
+    /// Whether the row still belongs to this ownership.
+    pub fn owned_by(&self, guard: &Guard) -> bool {
+        let live = matches!(self.state, SessionState::Open | SessionState::Sealed);
+        live && self.owner == Some(guard.owner) && self.epoch == guard.epoch
+    }
+}
+
+/// Claims sessions and writes for their owners. After an `Unavailable` write nothing is known: read the row.
+#[async_trait]
+pub trait FeedStore: Send + Sync {
+    /// Takes ownership; reads and clears `settled` in the same statement.
+    async fn claim(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, StoreError>;
+    /// Rows as they are, without locks. Sessions without a row are left out.
+    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError>;
+    /// One row, under its lock: it comes after every write that is still on its way under that lock.
+    async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError>;
+    /// Where the spool holds the bytes `[from, to)`.
+    async fn runs(&self, session: SessionId, from: i64, to: i64) -> Result<Vec<Run>, StoreError>;
+    /// The next generation, and the old name's stray.
+    async fn number(&self, guard: Guard, numbering: &Numbering) -> Result<Written, StoreError>;
+    /// The current generation's address.
+    async fn record(&self, guard: Guard, url: &FlowUrl) -> Result<Written, StoreError>;
+    /// A finish is about to be asked for.
+    async fn mark_finish(&self, guard: Guard) -> Result<Written, StoreError>;
+    /// DISTRIBUTED: session, flow, and the video once all its flows are.
+    async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError>;
+    /// FAILED: flow HIDDEN, video BLOCKED, the process a stray.
+    async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError>;
+    /// Gives the session up. `fed` counts only if `settled`.
+    async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError>;
+    /// What speaks for the farm since this generation was created.
+    async fn weigh(&self, session: SessionId, work: Work) -> Result<Evidence, StoreError>;
+    /// Writes down a process that nobody's row tells of.
+    async fn add_stray(&self, session: SessionId, name: &FlowName) -> Result<(), StoreError>;
+    /// Removes the run rows of an ended session, in bounded batches.
+    async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError>;
+    /// Route, spool and runs of a final session are gone.
+    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError>;
+    /// Open, unowned sessions silent for `idle_seconds` lose their process; says how many.
+    async fn drop_idle_flows(&self, idle_seconds: f64, limit: i64) -> Result<u64, StoreError>;
+}
+
+/// [`FeedStore`] on PostgreSQL.
+pub struct PgFeedStore {
+    db: DatabaseConnection,
+}
+
+impl PgFeedStore {
+    /// Uses the pool `db`.
+    pub fn new(db: DatabaseConnection) -> Self {
+        PgFeedStore { db }
+    }
+
+    /// One guarded statement: `$1` session, `$2` epoch, `$3` owner, `$4` generation, then `more`.
+    async fn guarded(&self, query: &str, guard: Guard, more: Vec<Value>) -> Result<Written, StoreError> {
+        sql::within(async {
+            let values = guard.values().into_iter().chain(more);
+            let changed = self.db.execute_raw(statement(query, values)).await?.rows_affected();
+            Ok(if changed == 0 { Written::Fenced } else { Written::Done })
+        })
+        .await
+    }
+}
+
+/// The guard of every write of a feed.
+const GUARD: &str =
+    "session_id = $1 AND epoch = $2 AND owner = $3 AND generation = $4 AND state IN ('OPEN', 'SEALED')";
+
+impl Guard {
+    fn values(&self) -> [Value; 4] {
+        [self.session.0.into(), self.epoch.0.into(), self.owner.0.into(), self.generation.0.into()]
+    }
+}
+
+#[async_trait]
+impl FeedStore for PgFeedStore {
+    async fn claim(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, StoreError> {
+        sql::within(claim::claim(&self.db, wanted)).await
+    }
+
+    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError> {
+        sql::within(reads::rows(&self.db, sessions)).await
+    }
+
+    async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError> {
+        sql::within(reads::row_locked(&self.db, session)).await
+    }
+
+    async fn runs(&self, session: SessionId, from: i64, to: i64) -> Result<Vec<Run>, StoreError> {
+        sql::within(reads::runs(&self.db, session, from, to)).await
+    }
+
+    async fn number(&self, guard: Guard, numbering: &Numbering) -> Result<Written, StoreError> {
+        let failing = match numbering.failing {
+            None => "failing_since",
+            Some(true) => "coalesce(failing_since, clock_timestamp())",
+            Some(false) => "NULL",
+        };
+        let query = format!(
+            "WITH numbered AS (UPDATE uploader.session SET generation = $5, generation_at = clock_timestamp(), \
+             flow_url = NULL, fed = 0, settled = false, finish_sent_at = NULL, farthest = $6, strikes = $7, \
+             next_attempt_at = clock_timestamp() + make_interval(secs => $8), \
+             last_error = coalesce($9, last_error), failing_since = {failing} WHERE {GUARD} RETURNING session_id), \
+             stray AS (INSERT INTO uploader.stray (name, session_id, base_url) \
+             SELECT $10, session_id, $11 FROM numbered WHERE $10 IS NOT NULL ON CONFLICT (name) DO NOTHING) \
+             SELECT session_id FROM numbered"
+        );
+        let more = vec![
+            numbering.generation.0.into(),
+            numbering.farthest.into(),
+            numbering.strikes.into(),
+            numbering.pause.as_secs_f64().into(),
+            numbering.error.clone().into(),
+            numbering.stray.as_ref().map(|name| name.as_str().to_owned()).into(),
+            numbering.stray_base.clone().into(),
+        ];
+        self.guarded(&query, guard, more).await
+    }
+
+    async fn record(&self, guard: Guard, url: &FlowUrl) -> Result<Written, StoreError> {
+        let query = format!("UPDATE uploader.session SET flow_url = $5 WHERE {GUARD}");
+        self.guarded(&query, guard, vec![url.as_str().into()]).await
+    }
+
+    async fn mark_finish(&self, guard: Guard) -> Result<Written, StoreError> {
+        let query = format!("UPDATE uploader.session SET finish_sent_at = clock_timestamp() WHERE {GUARD}");
+        self.guarded(&query, guard, Vec::new()).await
+    }
+
+    async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError> {
+        sql::within(end::complete(&self.db, guard, claim)).await
+    }
+
+    async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError> {
+        sql::within(end::park(&self.db, guard, claim, ending)).await
+    }
+
+    async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError> {
+        let query = format!("UPDATE uploader.session SET owner = NULL, settled = $5, fed = $6 WHERE {GUARD}");
+        let fed = if settled { fed } else { 0 };
+        self.guarded(&query, guard, vec![settled.into(), fed.into()]).await
+    }
+
+    async fn weigh(&self, session: SessionId, work: Work) -> Result<Evidence, StoreError> {
+        sql::within(reads::weigh(&self.db, session, work)).await
+    }
+
+    async fn add_stray(&self, session: SessionId, name: &FlowName) -> Result<(), StoreError> {
+        let ending = Ending { reason: String::new(), stray: Some(name.clone()), stray_base: None };
+        sql::within(end::add_stray(&self.db, session, &ending)).await
+    }
+
+    async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError> {
+        end::drop_runs(&self.db, session).await
+    }
+
+    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError> {
+        sql::within(end::set_cleaned(&self.db, session)).await
+    }
+
+    async fn drop_idle_flows(&self, idle_seconds: f64, limit: i64) -> Result<u64, StoreError> {
+        sql::within(end::drop_idle_flows(&self.db, idle_seconds, limit)).await
+    }
+}

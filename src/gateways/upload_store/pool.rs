@@ -1,0 +1,46 @@
+//! Connections to PostgreSQL, each with its timeouts set by the server's side too.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use secrecy::ExposeSecret;
+
+use super::StoreError;
+use crate::config::DatabaseConfig;
+
+/// The server looks for a silent client after this many seconds, and gives it up three probes later.
+const KEEPALIVE_SECONDS: &str = "15";
+
+/// Opens a pool of at most `connections`; the first one is tried at once.
+pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseConnection, StoreError> {
+    let mut options = ConnectOptions::new(config.url.expose_secret().to_owned());
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .connect_timeout(config.connect_timeout)
+        .acquire_timeout(config.connect_timeout)
+        .sqlx_logging(false);
+    let server_side = server_side(config);
+    options.map_sqlx_postgres_opts(move |postgres| {
+        postgres
+            .application_name("uploader-v4")
+            .options(server_side.iter().map(|(name, value)| (name, value)))
+    });
+    let connect = Database::connect(options);
+    match tokio::time::timeout(config.connect_timeout + Duration::from_secs(1), connect).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => Err(StoreError::Unavailable("no connection within the deadline".to_owned())),
+    }
+}
+
+fn server_side(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
+    let millis = |span: Duration| span.as_millis().to_string();
+    vec![
+        ("statement_timeout", millis(config.statement_timeout)),
+        ("lock_timeout", millis(config.lock_timeout)),
+        ("idle_in_transaction_session_timeout", millis(config.idle_in_transaction_timeout)),
+        ("tcp_keepalives_idle", KEEPALIVE_SECONDS.to_owned()),
+        ("tcp_keepalives_interval", "5".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+    ]
+}

@@ -1,0 +1,199 @@
+//! The board on which every part of the service writes how it fares; `/readyz` reads it out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+
+/// What the service depends on, or a condition of its own that readiness depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dependency {
+    /// The broker.
+    Amqp,
+    /// PostgreSQL with the service's own schema.
+    Database,
+    /// The tables that the whole system shares.
+    SharedTables,
+    /// The stored bytes.
+    Spool,
+    /// The route cache.
+    Redis,
+    /// The farm of ffmpeg processes.
+    Fflow,
+    /// The server of finished videos.
+    Holder,
+    /// The actors of this process.
+    Lines,
+    /// The shutdown of this process; down while it leaves.
+    Draining,
+}
+
+impl Dependency {
+    /// All of them, in the order of the report.
+    pub const ALL: [Dependency; 9] = [
+        Self::Amqp,
+        Self::Database,
+        Self::SharedTables,
+        Self::Spool,
+        Self::Redis,
+        Self::Fflow,
+        Self::Holder,
+        Self::Lines,
+        Self::Draining,
+    ];
+
+    /// Whether chunks can be taken without it: they can be stored while nothing can be fed.
+    fn is_optional(self) -> bool {
+        match self {
+            Self::Redis | Self::Fflow | Self::Holder => true,
+            Self::Amqp | Self::Database | Self::SharedTables | Self::Spool | Self::Lines | Self::Draining => {
+                false
+            }
+        }
+    }
+
+    /// What holds before anybody has written about it.
+    fn at_start(self) -> State {
+        if self.is_optional() || self == Self::Draining {
+            State::Up
+        } else {
+            State::Down(Readiness::STARTING.into())
+        }
+    }
+}
+
+/// How a dependency fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "reason", rename_all = "snake_case")]
+pub enum State {
+    /// As it should be.
+    Up,
+    /// The service does its work in spite of this reason.
+    Degraded(String),
+    /// The service cannot do its work for this reason.
+    Down(String),
+}
+
+/// The service's state as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Status {
+    /// Everything is up.
+    #[serde(rename = "ready")]
+    Ready,
+    /// Something is degraded, nothing is down.
+    #[serde(rename = "degraded")]
+    Degraded,
+    /// Something is down.
+    #[serde(rename = "not ready")]
+    NotReady,
+}
+
+/// The whole board at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The worst of all states.
+    pub status: Status,
+    /// Each dependency's state.
+    pub dependencies: BTreeMap<Dependency, State>,
+}
+
+/// The board; clones share it.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    states: Arc<RwLock<BTreeMap<Dependency, State>>>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Readiness {
+    /// The reason of what is down because nobody has written about it yet.
+    pub const STARTING: &'static str = "starting";
+
+    /// A board on which everything that chunks need is down, "starting", until somebody writes otherwise.
+    pub fn new() -> Self {
+        let states = Dependency::ALL.into_iter().map(|dependency| (dependency, dependency.at_start()));
+        Self { states: Arc::new(RwLock::new(states.collect())) }
+    }
+
+    /// Writes a dependency's state; a change is logged. Redis, fflow and holder are degraded at worst.
+    pub fn set(&self, dependency: Dependency, state: State) {
+        let state = match state {
+            State::Down(reason) if dependency.is_optional() => State::Degraded(reason),
+            other => other,
+        };
+        let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
+        let before = states.insert(dependency, state.clone());
+        drop(states);
+        if before.as_ref() != Some(&state) {
+            log_change(dependency, &state);
+        }
+    }
+
+    /// One dependency's state.
+    pub fn get(&self, dependency: Dependency) -> State {
+        let states = self.states.read().unwrap_or_else(PoisonError::into_inner);
+        states.get(&dependency).cloned().unwrap_or(State::Up)
+    }
+
+    /// The whole board.
+    pub fn snapshot(&self) -> Snapshot {
+        let dependencies = self.states.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = dependencies.values().fold(Status::Ready, |worst, state| match (worst, state) {
+            (_, State::Down(_)) | (Status::NotReady, _) => Status::NotReady,
+            (_, State::Degraded(_)) | (Status::Degraded, _) => Status::Degraded,
+            (Status::Ready, State::Up) => Status::Ready,
+        });
+        Snapshot { status, dependencies }
+    }
+}
+
+fn log_change(dependency: Dependency, state: &State) {
+    match state {
+        State::Up => tracing::info!(?dependency, "up"),
+        State::Degraded(reason) => tracing::warn!(?dependency, reason, "degraded"),
+        State::Down(reason) => tracing::warn!(?dependency, reason, "down"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_up() -> Readiness {
+        let board = Readiness::new();
+        Dependency::ALL.into_iter().for_each(|dependency| board.set(dependency, State::Up));
+        board
+    }
+
+    #[test]
+    fn a_new_board_is_not_ready() {
+        assert_eq!(Readiness::new().snapshot().status, Status::NotReady);
+        assert_eq!(all_up().snapshot().status, Status::Ready);
+    }
+
+    #[test]
+    fn one_thing_down_outweighs_all_that_is_degraded() {
+        let board = all_up();
+        board.set(Dependency::Spool, State::Degraded("nearly full".into()));
+        assert_eq!(board.snapshot().status, Status::Degraded);
+        board.clone().set(Dependency::Amqp, State::Down("connection refused".into()));
+        assert_eq!(board.snapshot().status, Status::NotReady);
+        board.set(Dependency::Amqp, State::Up);
+        assert_eq!(board.snapshot().status, Status::Degraded);
+    }
+
+    #[test]
+    fn what_only_the_feed_needs_is_degraded_at_worst() {
+        let board = all_up();
+        for dependency in [Dependency::Redis, Dependency::Fflow, Dependency::Holder] {
+            board.set(dependency, State::Down("gone".into()));
+            assert_eq!(board.get(dependency), State::Degraded("gone".into()));
+        }
+        assert_eq!(board.snapshot().status, Status::Degraded);
+    }
+}

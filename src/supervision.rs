@@ -1,0 +1,97 @@
+//! Notices a dead line, has it rebuilt with backoff, and gives up loudly when that does not help.
+//!
+//! actix restarts an actor that stops, but not one that panics: its mailbox is lost and its senders see it closed. A
+//! *line* is a set of actors that stand and fall together; when one of them is dead the whole line is built anew.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::Recipient;
+
+use crate::domain::ids::Timestamp;
+use crate::domain::retry::Backoff;
+use crate::messages::Ping;
+
+/// Pause between two looks at the actors of a line.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// An actor that has not answered for this long is as good as dead.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Rebuilds within [`REBUILD_SPAN`] before the process gives up.
+const REBUILDS: usize = 5;
+/// See [`REBUILDS`].
+const REBUILD_SPAN: Duration = Duration::from_secs(60);
+/// Waits before a rebuild.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
+
+/// One actor of a line, as the watch sees it.
+pub struct Pulse {
+    /// Its name, for the log.
+    pub name: &'static str,
+    /// Asks whether it is there.
+    pub ping: Recipient<Ping>,
+}
+
+/// Waits until an actor of the line is dead or no longer answers; says which.
+pub async fn first_death(line: &[Pulse]) -> &'static str {
+    loop {
+        for pulse in line {
+            let answer = tokio::time::timeout(ANSWER_WITHIN, pulse.ping.send(Ping)).await;
+            if !matches!(answer, Ok(Ok(()))) {
+                return pulse.name;
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How often lines may be rebuilt.
+#[derive(Debug, Default)]
+pub struct Budget {
+    rebuilds: VecDeque<Timestamp>,
+}
+
+/// A line keeps dying: the process must end, so that its manager starts it clean.
+#[derive(Debug, thiserror::Error)]
+#[error("{line} died {REBUILDS} times within {} s, giving up", REBUILD_SPAN.as_secs())]
+pub struct GivenUp {
+    /// The actor that died last.
+    pub line: &'static str,
+}
+
+impl Budget {
+    /// Takes one rebuild out of the budget; says how long to wait before it.
+    pub fn spend(&mut self, line: &'static str, now: Timestamp) -> Result<Duration, GivenUp> {
+        while self.rebuilds.front().is_some_and(|at| at.until(now) >= REBUILD_SPAN) {
+            self.rebuilds.pop_front();
+        }
+        if self.rebuilds.len() >= REBUILDS {
+            return Err(GivenUp { line });
+        }
+        let wait = BACKOFF.wait(self.rebuilds.len() as u32, 1.0);
+        self.rebuilds.push_back(now);
+        Ok(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_line_that_keeps_dying_is_given_up() {
+        let mut budget = Budget::default();
+        for n in 0..REBUILDS as u64 {
+            assert!(budget.spend("registry", Timestamp(n * 1000)).is_ok());
+        }
+        assert_eq!(budget.spend("registry", Timestamp(6_000)).unwrap_err().line, "registry");
+    }
+
+    #[test]
+    fn deaths_far_apart_are_forgiven() {
+        let mut budget = Budget::default();
+        for n in 0..100 {
+            assert!(budget.spend("registry", Timestamp(n * 61_000 / 4)).is_ok(), "{n}");
+        }
+    }
+}

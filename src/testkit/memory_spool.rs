@@ -1,0 +1,197 @@
+//! A spool in memory that fills up, fails or rots on demand.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
+
+use crate::domain::chunk::ChunkFacts;
+use crate::domain::ids::{FlowId, ReplicaId, SessionId, VideoId};
+use crate::domain::session::{self, Admission, Next, OwnRow, Session, SharedRows, Terms};
+use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
+use crate::gateways::spool::{RecordPlace, Run, Spool, SpoolError, Stored, Volume};
+
+/// What the next calls come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// They succeed.
+    #[default]
+    Sound,
+    /// Appends find no space.
+    Full,
+    /// Nothing can be read or written.
+    Away,
+    /// Reads find other bytes than were written.
+    Damaged,
+}
+
+/// Clones share their content, like replicas on one volume; each clone made by [`MemorySpool::replica`] has a writer
+/// of its own.
+#[derive(Debug, Clone)]
+pub struct MemorySpool {
+    state: Arc<Mutex<Content>>,
+    writer: ReplicaId,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    health: Health,
+    marker: Option<Uuid>,
+    folders: HashMap<SessionId, Folder>,
+    appends: usize,
+}
+
+#[derive(Debug, Default)]
+struct Folder {
+    ends: HashMap<ReplicaId, i64>,
+    records: BTreeMap<(ReplicaId, i64), (i64, Bytes)>,
+}
+
+impl Default for MemorySpool {
+    fn default() -> Self {
+        MemorySpool { state: Arc::default(), writer: ReplicaId(Uuid::new_v4()) }
+    }
+}
+
+impl MemorySpool {
+    /// The same volume, seen by another writer.
+    pub fn replica(&self) -> Self {
+        MemorySpool { state: self.state.clone(), writer: ReplicaId(Uuid::new_v4()) }
+    }
+
+    /// From now on calls end like this.
+    pub fn set_health(&self, health: Health) {
+        self.content().health = health;
+    }
+
+    /// How many appends succeeded so far.
+    pub fn appends(&self) -> usize {
+        self.content().appends
+    }
+
+    /// Whether a session has a folder.
+    pub fn holds(&self, session: SessionId) -> bool {
+        self.content().folders.contains_key(&session)
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reachable(&self) -> Result<MutexGuard<'_, Content>, SpoolError> {
+        let content = self.content();
+        match content.health {
+            Health::Away => Err(SpoolError::Io("the volume is away".into())),
+            Health::Sound | Health::Full | Health::Damaged => Ok(content),
+        }
+    }
+}
+
+#[async_trait]
+impl Spool for MemorySpool {
+    async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
+        let mut content = self.reachable()?;
+        if content.health == Health::Full {
+            return Err(SpoolError::Full("no space left".into()));
+        }
+        content.appends += 1;
+        let facts = admission.facts();
+        let folder = content.folders.entry(facts.session).or_default();
+        let end = folder.ends.entry(self.writer).or_default();
+        let place =
+            RecordPlace { writer: self.writer, position: *end, record_end: *end + 20 + body.len() as i64 };
+        *end = place.record_end;
+        folder.records.insert((self.writer, place.position), (facts.start, body));
+        Ok(Stored::new(admission, place))
+    }
+
+    async fn read(
+        &self,
+        session: SessionId,
+        runs: &[Run],
+        from: i64,
+        length: usize,
+    ) -> Result<Bytes, SpoolError> {
+        let content = self.reachable()?;
+        let damaged = |what: &str| SpoolError::Damaged(format!("session {session}: {what}"));
+        if content.health == Health::Damaged {
+            return Err(damaged("the record's checksum differs"));
+        }
+        let folder = content.folders.get(&session).ok_or_else(|| damaged("no folder"))?;
+        let mut gathered = BytesMut::with_capacity(length);
+        for run in runs {
+            let stretch = (run.place.writer, run.place.position)..(run.place.writer, run.place.record_end);
+            for (start, body) in folder.records.range(stretch).map(|(_, record)| record) {
+                let at = from + gathered.len() as i64;
+                if gathered.len() < length && *start <= at && at < start + body.len() as i64 {
+                    let rest = &body[(at - start) as usize..];
+                    gathered.extend_from_slice(&rest[..rest.len().min(length - gathered.len())]);
+                }
+            }
+        }
+        if gathered.len() == length { Ok(gathered.freeze()) } else { Err(damaged("no run holds the range")) }
+    }
+
+    async fn close(&self, _session: SessionId) {}
+
+    async fn remove(&self, session: SessionId) -> Result<(), SpoolError> {
+        self.reachable()?.folders.remove(&session);
+        Ok(())
+    }
+
+    async fn folders(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>, SpoolError> {
+        let content = self.reachable()?;
+        let mut folders: Vec<SessionId> = content.folders.keys().copied().collect();
+        folders.retain(|session| after.is_none_or(|after| *session > after));
+        folders.sort();
+        folders.truncate(limit);
+        Ok(folders)
+    }
+
+    async fn marker(&self) -> Result<Option<Uuid>, SpoolError> {
+        Ok(self.reachable()?.marker)
+    }
+
+    async fn set_marker(&self, spool_id: Uuid) -> Result<(), SpoolError> {
+        self.reachable()?.marker = Some(spool_id);
+        Ok(())
+    }
+
+    async fn volume(&self) -> Result<Volume, SpoolError> {
+        self.reachable().map(|_| Volume { total: 1 << 40, free: 1 << 39 })
+    }
+}
+
+/// The admission of the chunk `[start, start + size)` in a session that has come so far, as the domain decides it;
+/// `None` for a chunk that fits no file.
+pub fn admitted(session: SessionId, start: i64, size: u32) -> Option<Admission> {
+    let facts = ChunkFacts { session, start, size, digest: u128::from(size) };
+    let own = OwnRow {
+        state: SessionState::Open,
+        committed: start,
+        recent: Default::default(),
+        last_error: None,
+        owner: None,
+    };
+    let shared = SharedRows {
+        flow: FlowId(session.0),
+        video: VideoId(session.0),
+        total_bytes: i64::MAX,
+        uploaded_bytes: start,
+        flow_status: FlowStatus::Uploading,
+        video_status: VideoStatus::Uploading,
+    };
+    let terms = Terms {
+        window_bytes: 0,
+        reorder_wait: Default::default(),
+        waited: Default::default(),
+        spool_left: i64::MAX,
+    };
+    let stand = Session { own: (start > 0).then_some(own), shared: Some(shared) };
+    match session::decide(&stand, &facts, &terms).1 {
+        Next::Accept(admission) => Some(admission),
+        Next::Repeat | Next::StepAside | Next::Refuse(_) => None,
+    }
+}

@@ -1,0 +1,9 @@
+//! The real service against real servers: one binary, a world of its own for each test.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod broker;
+mod chunk_road;
+mod client;
+mod feed_road;
+mod routes;
+mod world;

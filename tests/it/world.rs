@@ -1,0 +1,244 @@
+//! One test's world: database, vhost and Redis database of its own, a recording fflow, a spool, and as many replicas
+//! of the real program as the test starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devstack::{Endpoints, Process, Sandbox, Workspace};
+use peers::recording::{RecordingFflow, RecordingOptions};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
+use uuid::Uuid;
+
+use crate::client::Client;
+
+/// For what takes seconds when all is well.
+pub const SOON: Duration = Duration::from_secs(30);
+/// For what waits for a lease, a broker or an ffmpeg.
+pub const LATE: Duration = Duration::from_secs(120);
+
+const TEMPLATE: &str = "it_shared_tables";
+
+pub struct World {
+    pub sandbox: Sandbox,
+    pub fflow: RecordingFflow,
+    pub db: DatabaseConnection,
+    pub workspace: Workspace,
+    pub spool: PathBuf,
+    settings: Vec<(String, String)>,
+}
+
+/// A running replica and its health address.
+pub struct Replica {
+    pub process: Process,
+    pub port: u16,
+    _lease: devstack::PortLease,
+}
+
+/// A file announced in the shared tables, as gateway does it.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload {
+    pub video: Uuid,
+    pub flow: Uuid,
+    pub session: Uuid,
+    pub total: i64,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(RecordingOptions::default(), &[]).await
+    }
+
+    /// `settings` are environment variables of every replica, over the harness's own.
+    pub async fn with(options: RecordingOptions, settings: &[(&str, &str)]) -> Self {
+        let endpoints = Endpoints::from_env().expect("the tests need servers: run `make test`");
+        endpoints
+            .ensure_template(TEMPLATE, async |url: String| {
+                let db = Database::connect(url).await?;
+                migration::shared_tables(&db, migration::ByteColumns::Integer).await?;
+                Ok(db.close().await?)
+            })
+            .await
+            .unwrap();
+        let sandbox = Sandbox::create(&endpoints, Some(TEMPLATE)).await.unwrap();
+        let db = Database::connect(sandbox.database_url.clone()).await.unwrap();
+        let workspace = Workspace::new("it").unwrap();
+        let spool = workspace.folder("spool").unwrap();
+        let fflow = RecordingFflow::start(options).unwrap();
+        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        World { sandbox, fflow, db, workspace, spool, settings }
+    }
+
+    /// Starts a replica and waits until it is ready.
+    pub async fn replica(&self, name: &str) -> Replica {
+        let replica = self.replica_unready(name, &[]).await;
+        replica.ready().await;
+        replica
+    }
+
+    pub async fn replica_unready(&self, name: &str, settings: &[(&str, &str)]) -> Replica {
+        let lease = devstack::PortLease::take().unwrap();
+        let port = lease.number();
+        let process = Process::command(env!("CARGO_BIN_EXE_uploader-v4"))
+            .arg("serve")
+            .name(name)
+            .env("AMQP_CONNECTION_STRING", &self.sandbox.amqp_url)
+            .env("AMQP_CONNECTION_POLLING_TIME", "1000")
+            .env("DB_CONNECTION_STRING", &self.sandbox.database_url)
+            .env("FFLOW_CACHE_HOST", &self.sandbox.redis_host)
+            .env("FFLOW_CACHE_PORT", self.sandbox.redis_port.to_string())
+            .env("FFLOW_CACHE_DB", self.sandbox.redis_db.to_string())
+            .env("FFLOW_BASE_URL", self.fflow.base_url())
+            .env("UPLOADER_HOLDER_BASE_URL", self.fflow.holder_url())
+            .env("UPLOADER_HOLDER_POLL", "300ms")
+            .env("UPLOADER_SPOOL_DIR", &self.spool)
+            .env("UPLOADER_SPOOL_MAX_BYTES", "8GiB")
+            .env("UPLOADER_HTTP_ADDR", format!("127.0.0.1:{port}"))
+            .env("UPLOADER_REPLICA_NAME", name)
+            .env("UPLOADER_LOG_FILTER", "info,uploader_v4=debug")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .envs(settings.iter().copied())
+            .log(self.workspace.log(name))
+            .start()
+            .unwrap();
+        Replica { process, port, _lease: lease }
+    }
+
+    pub async fn client(&self) -> Arc<Client> {
+        Client::connect(&self.sandbox.amqp_url).await
+    }
+
+    /// Announces a video with one file per entry.
+    pub async fn announce(&self, totals: &[i64]) -> Vec<Upload> {
+        let video = Uuid::new_v4();
+        let insert = "INSERT INTO videos (id, title, description, created_at) VALUES ($1, 't', 'd', now())";
+        self.execute(insert, vec![video.into()]).await;
+        let mut uploads = Vec::new();
+        for total in totals {
+            let (flow, session) = (Uuid::new_v4(), Uuid::new_v4());
+            let insert = "INSERT INTO flows (id, created_at, video_id) VALUES ($1, now(), $2)";
+            self.execute(insert, vec![flow.into(), video.into()]).await;
+            let insert = "INSERT INTO upload_sessions (id, total_bytes, flow_id) VALUES ($1, $2, $3)";
+            self.execute(insert, vec![session.into(), (*total).into(), flow.into()]).await;
+            uploads.push(Upload { video, flow, session, total: *total });
+        }
+        uploads
+    }
+
+    pub async fn announce_one(&self, total: usize) -> Upload {
+        self.announce(&[total as i64]).await[0]
+    }
+
+    pub async fn execute(&self, sql: &str, values: Vec<Value>) -> u64 {
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+        self.db.execute_raw(statement).await.unwrap().rows_affected()
+    }
+
+    pub async fn query(&self, sql: &str, values: Vec<Value>) -> Vec<QueryResult> {
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+        self.db.query_all_raw(statement).await.unwrap()
+    }
+
+    /// One text column of one row; `None` without a row or with NULL.
+    pub async fn text(&self, sql: &str, id: Uuid) -> Option<String> {
+        let rows = self.query(sql, vec![id.into()]).await;
+        rows.first().and_then(|row| row.try_get_by_index::<Option<String>>(0).unwrap())
+    }
+
+    /// One count.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.query(sql, vec![]).await[0].try_get_by_index(0).unwrap()
+    }
+
+    pub async fn video_status(&self, upload: &Upload) -> Option<String> {
+        self.text("SELECT status FROM videos WHERE id = $1", upload.video).await
+    }
+
+    pub async fn flow_status(&self, upload: &Upload) -> Option<String> {
+        self.text("SELECT status FROM flows WHERE id = $1", upload.flow).await
+    }
+
+    pub async fn state(&self, upload: &Upload) -> Option<String> {
+        self.text("SELECT state FROM uploader.session WHERE session_id = $1", upload.session).await
+    }
+
+    pub async fn committed(&self, upload: &Upload) -> i64 {
+        let sql = "SELECT uploaded_bytes::text FROM upload_sessions WHERE id = $1";
+        self.text(sql, upload.session).await.map_or(-1, |text| text.parse().unwrap())
+    }
+
+    /// Waits until the video plays.
+    pub async fn distributed(&self, upload: &Upload) {
+        let what = format!("video {} to be DISTRIBUTED", upload.video);
+        self.wait(&what, LATE, async || self.video_status(upload).await.as_deref() == Some("DISTRIBUTED"))
+            .await;
+    }
+
+    /// Waits for a condition; at the deadline the test fails with the replicas' logs named.
+    pub async fn wait(&self, what: &str, deadline: Duration, check: impl AsyncFnMut() -> bool) {
+        if let Err(error) = devstack::wait_until(what, deadline, check).await {
+            panic!("{error:#}; logs are in {}", self.workspace.path().display());
+        }
+    }
+
+    /// Nothing of an ended session is left: rows, route, spool.
+    pub async fn nothing_left(&self, upload: &Upload) {
+        self.wait("everything of the session to be gone", SOON, async || {
+            let cleaned =
+                "SELECT 'yes' FROM uploader.session WHERE session_id = $1 AND cleaned_at IS NOT NULL";
+            let runs = "SELECT count(*)::text FROM uploader.run WHERE session_id = $1";
+            self.text(cleaned, upload.session).await.is_some()
+                && self.text(runs, upload.session).await.as_deref() == Some("0")
+                && !self.spool.join(upload.session.to_string()).exists()
+                && self.route(upload.session).await.is_none()
+        })
+        .await;
+    }
+
+    /// What Redis says about a session.
+    pub async fn route(&self, session: Uuid) -> Option<String> {
+        let (host, port) = (&self.sandbox.redis_host, self.sandbox.redis_port);
+        let mut get = redis::cmd("GET");
+        get.arg(session.to_string());
+        devstack::servers::redis::command(host, port, self.sandbox.redis_db, &get).await.unwrap()
+    }
+}
+
+impl Replica {
+    pub async fn ready(&self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        let ready =
+            devstack::wait_until("the replica to be ready", SOON, async || self.readyz().await.0 == 200)
+                .await;
+        if let Err(error) = ready {
+            panic!("{error:#} ({url}): {:?}\n{}", self.readyz().await, self.process.log_tail(30));
+        }
+    }
+
+    /// Status and body of `/readyz`; status 0 while nobody listens.
+    pub async fn readyz(&self) -> (u16, String) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
+        match devstack::http::get(&url, Duration::from_secs(5)).await {
+            Ok(answer) => (answer.status, String::from_utf8_lossy(&answer.body).into_owned()),
+            Err(_) => (0, String::new()),
+        }
+    }
+}
+
+/// Bytes that look like nothing, the same for the same seed.
+pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    })
+    .take(length)
+    .collect()
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
