@@ -114,6 +114,14 @@ impl Readiness {
     /// The reason of what is down because nobody has written about it yet.
     pub const STARTING: &'static str = "starting";
 
+    /// How the reason begins while the spool's volume is full: chunks are not taken until feeding has freed it.
+    pub const FULL: &'static str = "volume full";
+
+    /// Whether the spool's volume is full.
+    pub fn spool_is_full(&self) -> bool {
+        matches!(self.get(Dependency::Spool), State::Down(reason) if reason.starts_with(Self::FULL))
+    }
+
     /// A board on which everything that chunks need is down, "starting", until somebody writes otherwise.
     pub fn new() -> Self {
         let states = Dependency::ALL.into_iter().map(|dependency| (dependency, dependency.at_start()));

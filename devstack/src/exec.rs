@@ -1,64 +1,74 @@
-//! `devstack exec`: servers for one command.
+//! `devstack exec -- CMD`: one set of servers around one command.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use devstack::{Endpoints, Process, Signal, Stack, Workspace, tools};
 
-use crate::process::{Process, Signal};
-use crate::stack::Stack;
-use crate::tools;
-use crate::workspace::Workspace;
+use crate::interrupts::Interrupts;
 
-/// How long a command may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(20);
-/// How long a command may run at most.
-const AT_MOST: Duration = Duration::from_secs(4 * 3600);
+/// How long an interrupted command may take to end before it is killed.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often to look whether the command has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// Starts PostgreSQL, Redis and RabbitMQ, runs the command with their addresses in its environment, stops everything,
-/// and ends as the command ended.
-///
-/// # Errors
-/// When a tool is missing, a server does not start or the command cannot be run.
-pub async fn exec(command: &[String]) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(command: &[OsString], interrupts: &mut Interrupts) -> anyhow::Result<ExitCode> {
+    // The command may be a test run, which needs nginx and ffmpeg beside the servers.
     tools::ensure(&tools::ALL)?;
-    let (program, arguments) = command.split_first().context("no command to run")?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let workspace = Workspace::new("exec")?;
     eprintln!("devstack: starting PostgreSQL, Redis and RabbitMQ");
     let stack = tokio::select! {
-        stack = Stack::start(&workspace) => stack?,
-        _ = terminate.recv() => return Ok(interrupted()),
-        _ = interrupt.recv() => return Ok(interrupted()),
+        started = Stack::start(&workspace) => started?,
+        signal = interrupts.next() => return Ok(code_of_signal(signal)),
     };
-    let program = tools::in_path(program).unwrap_or_else(|| PathBuf::from(program));
-    let child = Process::command(program)
-        .args(arguments)
-        .envs(stack.endpoints().to_env())
-        .inherit_stdin()
-        .start()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let ended = tokio::select! {
-        status = child.wait_exit(AT_MOST) => Some(status?),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-    };
-    match ended {
-        Some(status) => Ok(status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .map_or(ExitCode::FAILURE, ExitCode::from)),
-        None => {
-            child.stop(Signal::SIGTERM, GRACE).await?;
-            Ok(interrupted())
+    let process = start(command, &stack.endpoints())?;
+    let status = wait(&process, interrupts).await?;
+    drop(stack);
+    Ok(code_of(status))
+}
+
+fn start(command: &[OsString], endpoints: &Endpoints) -> anyhow::Result<Process> {
+    let (program, args) = command.split_first().context("no command")?;
+    let builder = Process::command(program).args(args).envs(endpoints.to_env());
+    // In its own process group the command is in the background of a terminal, where reading would stop it.
+    let builder = if std::io::stdin().is_terminal() { builder } else { builder.inherit_stdin() };
+    builder.start()
+}
+
+/// Passes signals on to the command's whole group; a second one, or a command that does not end, kills it.
+async fn wait(process: &Process, interrupts: &mut Interrupts) -> anyhow::Result<ExitStatus> {
+    let ended = async {
+        while process.is_running() {
+            tokio::time::sleep(LOOK).await;
         }
+    };
+    tokio::select! {
+        () = ended => {}
+        signal = interrupts.next() => {
+            // It may have ended just now, which is what was asked for.
+            let _ = process.signal_group(signal);
+            tokio::select! {
+                _ = process.wait_exit(GRACE) => {}
+                _ = interrupts.next() => {}
+            }
+            process.kill().await?;
+        }
+    }
+    process.exit_status().context("the command has ended without a status")
+}
+
+fn code_of(status: ExitStatus) -> ExitCode {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        (None, Some(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(1)),
+        (None, None) => ExitCode::FAILURE,
     }
 }
 
-/// As a shell tells of a command that a signal ended.
-fn interrupted() -> ExitCode {
-    ExitCode::from(130)
+fn code_of_signal(signal: Signal) -> ExitCode {
+    ExitCode::from(u8::try_from(128 + signal as i32).unwrap_or(1))
 }

@@ -10,7 +10,6 @@
 
 mod database;
 pub mod endpoints;
-pub mod exec;
 pub mod http;
 pub mod ports;
 pub mod process;

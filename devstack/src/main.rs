@@ -1,48 +1,58 @@
-//! Private servers for one machine, for tests and for the demo.
+//! `devstack`: private servers around a command, and the demo of uploader-v4.
 
+mod demo;
+mod doctor;
+mod exec;
+mod interrupts;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Private PostgreSQL, Redis, RabbitMQ and nginx on loopback ports; nothing on the machine is touched, nothing is left.
-#[derive(Parser)]
+use crate::interrupts::Interrupts;
+
+/// Private PostgreSQL, Redis, RabbitMQ and nginx for one machine; nothing touches servers that are already on it.
+#[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a command with servers of its own; their addresses are in DEVSTACK_* variables.
+    /// Start PostgreSQL, Redis and RabbitMQ, run a command that finds them in DEVSTACK_* variables, stop them,
+    /// and exit as the command did
     Exec {
-        /// The command and its arguments, after `--`.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+        command: Vec<OsString>,
     },
-    /// Tell what is installed and what is missing.
+    /// Tell which programs are found and what to install
     Doctor,
+    /// Upload a video through a whole system on this machine and check what comes out
+    Demo(demo::Options),
 }
 
-fn main() -> ExitCode {
-    let ran = match Arguments::parse().command {
-        Command::Exec { command } => actix_rt::System::new().block_on(devstack::exec::exec(&command)),
-        Command::Doctor => Ok(doctor()),
+#[actix_rt::main]
+async fn main() -> ExitCode {
+    // clap prints its own complaint, and help, and then ends the process.
+    let arguments = Arguments::parse();
+    let outcome = match Interrupts::listen() {
+        Ok(mut interrupts) => run(arguments.command, &mut interrupts).await,
+        Err(error) => Err(error),
     };
-    ran.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| {
         eprintln!("devstack: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn doctor() -> ExitCode {
-    let missing = devstack::tools::missing(&devstack::tools::ALL);
-    for tool in devstack::tools::ALL {
-        println!("{:<12} {}", tool.name(), if missing.contains(&tool) { "missing" } else { "found" });
+async fn run(command: Command, interrupts: &mut Interrupts) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Exec { command } => exec::run(&command, interrupts).await,
+        Command::Doctor => Ok(doctor::run()),
+        Command::Demo(options) => Ok(demo::run(options, interrupts).await),
     }
-    if missing.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    println!("{}", devstack::tools::advice(&missing));
-    ExitCode::FAILURE
 }

@@ -4,24 +4,22 @@
 //! which then stops everything in order. A child is stopped when its `Process` is dropped; if the owner is
 //! killed outright the kernel kills the child (`setpriv --pdeathsig`).
 
+mod builder;
 mod spawner;
 
-use std::ffi::{OsStr, OsString};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, User};
+use nix::unistd::Pid;
 
+pub use self::builder::ProcessBuilder;
 pub use nix::sys::signal::Signal;
-
-use crate::tools;
 
 /// How often a wait looks whether a child has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -29,21 +27,6 @@ const LOOK: Duration = Duration::from_millis(5);
 const KILL_WAIT: Duration = Duration::from_secs(10);
 /// The most that is read from the end of a log, in bytes.
 const TAIL_BYTES: u64 = 64 * 1024;
-
-/// What to start, and how.
-#[derive(Debug)]
-pub struct ProcessBuilder {
-    name: String,
-    program: PathBuf,
-    args: Vec<OsString>,
-    envs: Vec<(OsString, Option<OsString>)>,
-    folder: Option<PathBuf>,
-    log: Option<PathBuf>,
-    user: Option<User>,
-    death_signal: Signal,
-    stop: (Signal, Duration),
-    inherit_stdin: bool,
-}
 
 /// A child process, stopped with everything in its process group when this is dropped.
 #[derive(Debug)]
@@ -65,19 +48,7 @@ impl Process {
     /// Begins the description of a process; `program` is a path or a name in `PATH`.
     #[must_use]
     pub fn command(program: impl Into<PathBuf>) -> ProcessBuilder {
-        let program = program.into();
-        ProcessBuilder {
-            name: program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned(),
-            program,
-            args: Vec::new(),
-            envs: Vec::new(),
-            folder: None,
-            log: None,
-            user: None,
-            death_signal: Signal::SIGKILL,
-            stop: (Signal::SIGKILL, KILL_WAIT),
-            inherit_stdin: false,
-        }
+        ProcessBuilder::new(program.into())
     }
 
     /// The process id; it stays this process's own until the end was noticed by one of the methods here.
@@ -112,7 +83,7 @@ impl Process {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        self.send(signal, |pid, signal| kill(pid, signal))
+        self.send(signal, kill)
     }
 
     /// Sends `signal` to the process and to those that it started in its process group.
@@ -120,7 +91,7 @@ impl Process {
     /// # Errors
     /// When it has ended.
     pub fn signal_group(&self, signal: Signal) -> anyhow::Result<()> {
-        self.send(signal, |pid, signal| killpg(pid, signal))
+        self.send(signal, killpg)
     }
 
     fn send(&self, signal: Signal, how: impl Fn(Pid, Signal) -> nix::Result<()>) -> anyhow::Result<()> {
@@ -235,156 +206,6 @@ impl Drop for Process {
         }
         self.kill_group();
         self.wait_blocking(KILL_WAIT);
-    }
-}
-
-impl ProcessBuilder {
-    /// The name for errors; the program's own by default.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// One more argument.
-    #[must_use]
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(arg.as_ref().to_owned());
-        self
-    }
-
-    /// More arguments.
-    #[must_use]
-    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    /// One more environment variable beside the inherited ones.
-    #[must_use]
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.envs.push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
-        self
-    }
-
-    /// More environment variables.
-    #[must_use]
-    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(self, envs: impl IntoIterator<Item = (N, V)>) -> Self {
-        envs.into_iter().fold(self, |builder, (name, value)| builder.env(name, value))
-    }
-
-    /// Takes an inherited environment variable away.
-    #[must_use]
-    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
-        self.envs.push((name.as_ref().to_owned(), None));
-        self
-    }
-
-    /// The folder to start in.
-    #[must_use]
-    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folder = Some(folder.into());
-        self
-    }
-
-    /// The file that standard output and error are appended to; without one they are inherited.
-    #[must_use]
-    pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
-        self.log = Some(file.into());
-        self
-    }
-
-    /// The user to run as; needs root.
-    #[must_use]
-    pub fn run_as(mut self, user: Option<User>) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// What the kernel sends when the owner is killed; SIGKILL by default.
-    #[must_use]
-    pub fn death_signal(mut self, signal: Signal) -> Self {
-        self.death_signal = signal;
-        self
-    }
-
-    /// What `Drop` sends, and how long it waits before it kills; SIGKILL at once by default.
-    #[must_use]
-    pub fn stop_signal(mut self, signal: Signal, grace: Duration) -> Self {
-        self.stop = (signal, grace);
-        self
-    }
-
-    /// Lets the process read the owner's standard input; otherwise it gets none.
-    #[must_use]
-    pub fn inherit_stdin(mut self) -> Self {
-        self.inherit_stdin = true;
-        self
-    }
-
-    /// Starts the process.
-    ///
-    /// # Errors
-    /// When the program does not exist, the log cannot be written or the system starts no more processes.
-    pub fn start(self) -> anyhow::Result<Process> {
-        let command = self.system_command()?;
-        let child =
-            spawner::spawn(command).with_context(|| format!("cannot start {}", self.program.display()))?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).context("a process id beyond any process")?);
-        let state = Mutex::new(State::Running(child));
-        Ok(Process { name: self.name, pid, state, log: self.log, stop: self.stop })
-    }
-
-    fn system_command(&self) -> anyhow::Result<Command> {
-        let program = self.existing_program()?;
-        let mut command = match tools::in_path("setpriv") {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(self.setpriv_args()).arg("--").arg(program);
-                command
-            }
-            None if self.user.is_some() => {
-                bail!("setpriv (package util-linux) is needed to run as another user")
-            }
-            None => Command::new(program),
-        };
-        command.args(&self.args).process_group(0);
-        for (name, value) in &self.envs {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        if let Some(folder) = &self.folder {
-            command.current_dir(folder);
-        }
-        if !self.inherit_stdin {
-            command.stdin(Stdio::null());
-        }
-        if let Some(log) = &self.log {
-            let file = std::fs::File::options().create(true).append(true).open(log);
-            let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-            command.stdout(file.try_clone()?).stderr(file);
-        }
-        Ok(command)
-    }
-
-    fn existing_program(&self) -> anyhow::Result<PathBuf> {
-        let found = match self.program.components().count() {
-            1 => tools::in_path(&self.program.to_string_lossy()),
-            _ => Some(self.program.clone()).filter(|path| path.is_file()),
-        };
-        found.with_context(|| format!("there is no program {}", self.program.display()))
-    }
-
-    fn setpriv_args(&self) -> Vec<String> {
-        let mut args = Vec::new();
-        if let Some(user) = &self.user {
-            args.extend([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
-            args.push("--init-groups".to_owned());
-        }
-        args.push(format!("--pdeathsig={}", self.death_signal.as_str().trim_start_matches("SIG")));
-        args
     }
 }
 

@@ -29,6 +29,9 @@ use crate::messages::{Drain, Ping, ValidateChunk};
 use crate::readiness::Readiness;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
 
+/// Pause between two looks at whether deliveries should flow.
+const STEER_EVERY: Duration = Duration::from_secs(1);
+
 /// Whether replies are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gate {
@@ -145,6 +148,8 @@ impl Actor for AmqpConsumer {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.connect(ctx);
+        // What stops the flow from outside, a full disk, ends without a word to this actor.
+        ctx.run_interval(STEER_EVERY, |actor, ctx| actor.steer(ctx));
     }
 }
 

@@ -9,6 +9,7 @@
 //!          strays wait; restarted, it forgets only what it can learn again
 
 mod evidence;
+mod shared_routes;
 mod strays;
 
 use std::rc::Rc;
@@ -20,13 +21,14 @@ use tokio::time::Instant;
 use tracing_actix::ActorInstrument;
 
 use self::evidence::{Evidence, Seen};
+use self::shared_routes::SharedRoutes;
 use self::strays::Sweeper;
 pub use self::strays::{StrayRound, SweepStrays, Swept};
 use crate::config::FflowConfig;
-use crate::domain::ids::{FlowName, SessionId};
+use crate::domain::ids::FlowName;
 use crate::domain::route::{self, AllowList, FlowUrl};
 use crate::gateways::fflow::{Fflow, FflowError};
-use crate::gateways::route_store::{RouteStore, RouteStoreError};
+use crate::gateways::route_store::RouteStore;
 use crate::gateways::upload_store::farm::FarmStore;
 use crate::messages::{DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow};
 use crate::readiness::{Dependency, Readiness, State};
@@ -276,43 +278,7 @@ impl FflowRouter {
     }
 
     fn shared_routes(&self) -> SharedRoutes {
-        SharedRoutes { store: Arc::clone(&self.routes), readiness: self.readiness.clone() }
-    }
-}
-
-/// Redis as a cache: a failure is shown, and is no route.
-struct SharedRoutes {
-    store: Arc<dyn RouteStore>,
-    readiness: Readiness,
-}
-
-impl SharedRoutes {
-    async fn get(&self, session: SessionId) -> Option<String> {
-        self.heard(session, self.store.get(session).await).flatten()
-    }
-
-    async fn set(&self, session: SessionId, url: &FlowUrl) {
-        self.heard(session, self.store.set(session, url).await);
-    }
-
-    /// Whether the route is surely gone.
-    async fn remove(&self, session: SessionId) -> bool {
-        self.heard(session, self.store.remove(session).await).is_some()
-    }
-
-    fn heard<T>(&self, session: SessionId, outcome: Result<T, RouteStoreError>) -> Option<T> {
-        match outcome {
-            Ok(value) => {
-                self.readiness.set(Dependency::Redis, State::Up);
-                Some(value)
-            }
-            Err(error) => {
-                tracing::debug!(session.id = %session, %error, "route cache");
-                let shown = "away; routes come from PostgreSQL".to_owned();
-                self.readiness.set(Dependency::Redis, State::Degraded(shown));
-                None
-            }
-        }
+        SharedRoutes::new(Arc::clone(&self.routes), self.readiness.clone())
     }
 }
 

@@ -20,13 +20,18 @@ use tracing::warn;
 use self::lane::{Found, Held, Lane, Room};
 use crate::clock;
 use crate::config::ChunkConfig;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, Timestamp};
 use crate::domain::session::{self, Session, Terms};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
 use crate::messages::{AdmitChunk, Ping, SessionAdvanced};
-use crate::readiness::Readiness;
+use crate::readiness::{Dependency, Readiness, State};
+
+/// Pause between two looks at a full volume.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Free bytes at which a full volume takes chunks again: some of the largest.
+const ROOM_BYTES: u64 = 64 << 20;
 
 /// What the registry is built from.
 pub struct RegistryParts {
@@ -58,6 +63,7 @@ pub struct SessionRegistry {
     to_commit: VecDeque<Vec<Held>>,
     committing: bool,
     aside: usize,
+    probed: Timestamp,
 }
 
 impl SessionRegistry {
@@ -72,6 +78,7 @@ impl SessionRegistry {
             to_commit: VecDeque::new(),
             committing: false,
             aside: 0,
+            probed: Timestamp::default(),
         }
     }
 }
@@ -186,6 +193,24 @@ impl SessionRegistry {
         });
         waiting.into_iter().for_each(|id| self.ask_look(id));
         self.look(ctx);
+        self.probe_volume(ctx);
+    }
+
+    /// A full volume stops consuming, so no append will tell when there is room again: look once a second.
+    fn probe_volume(&mut self, ctx: &mut Context<Self>) {
+        let now = clock::now();
+        let due = self.probed.until(now) >= PROBE_EVERY && self.parts.readiness.spool_is_full();
+        if !due {
+            return;
+        }
+        self.probed = now;
+        let spool = self.parts.spool.clone();
+        let probe = async move { spool.volume().await };
+        ctx.spawn(probe.into_actor(self).map(|volume, registry, _| {
+            if volume.is_ok_and(|volume| volume.free >= ROOM_BYTES) {
+                registry.parts.readiness.set(Dependency::Spool, State::Up);
+            }
+        }));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use devstack::{Endpoints, Sandbox, TcpProxy, wait_until};
+use devstack::{Endpoints, RabbitMq, Sandbox, TcpProxy, Workspace, wait_until};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lapin::message::Delivery;
@@ -39,17 +39,12 @@ impl Bench {
         Bench { sandbox, gateway, _connection: connection }
     }
 
-    fn settings(&self, url: &str) -> AmqpConfig {
-        let env = BTreeMap::from([("AMQP_CONNECTION_STRING".to_owned(), url.to_owned())]);
-        Config::load(ConfigSources { file: None, env }).unwrap().0.amqp
-    }
-
     async fn link(&self) -> Box<dyn BrokerLink> {
         self.link_with(|_| {}).await
     }
 
     async fn link_with(&self, change: impl FnOnce(&mut AmqpConfig)) -> Box<dyn BrokerLink> {
-        let mut settings = self.settings(&self.sandbox.amqp_url);
+        let mut settings = settings(&self.sandbox.amqp_url);
         change(&mut settings);
         LapinBroker::new(settings, "test").connect().await.unwrap()
     }
@@ -76,6 +71,22 @@ impl Bench {
         reply.ack(BasicAckOptions::default()).await.unwrap();
         reply
     }
+}
+
+fn settings(url: &str) -> AmqpConfig {
+    let env = BTreeMap::from([("AMQP_CONNECTION_STRING".to_owned(), url.to_owned())]);
+    Config::load(ConfigSources { file: None, env }).unwrap().0.amqp
+}
+
+async fn send(gateway: &Channel, name: &str, body: &[u8]) {
+    let mut table = FieldTable::default();
+    table.insert("x-correlation-id".into(), AMQPValue::LongString(name.into()));
+    table.insert("x-start-byte".into(), AMQPValue::ShortInt(300));
+    table.insert("x-size".into(), AMQPValue::Double(body.len() as f64));
+    let properties = BasicProperties::default().with_headers(table);
+    let (exchange, key) = ("chunk-exchange".into(), format!("chunk.{name}").into());
+    let publish = gateway.basic_publish(exchange, key, BasicPublishOptions::default(), body, properties);
+    publish.await.unwrap().await.unwrap();
 }
 
 async fn event(link: &dyn BrokerLink) -> LinkEvent {
@@ -119,7 +130,7 @@ async fn the_topology_is_what_the_existing_gateway_declares() {
         let options = QueueDeclareOptions::default();
         bench.gateway.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
     }
-    let mut settings = bench.settings(&bench.sandbox.amqp_url);
+    let mut settings = settings(&bench.sandbox.amqp_url);
     settings.durable = true;
     let Err(error) = LapinBroker::new(settings, "test").connect().await else {
         panic!("other flags were accepted")
@@ -269,7 +280,7 @@ async fn a_cut_cable_ends_the_link_and_so_does_a_silent_one() {
     let proxy = TcpProxy::start(authority.trim_start_matches("amqp://").parse().unwrap()).await.unwrap();
     let url = bench.sandbox.amqp_url.replace(authority.trim_start_matches("amqp://"), &proxy.address());
     for silently in [false, true] {
-        let mut settings = bench.settings(&url);
+        let mut settings = settings(&url);
         settings.heartbeat = Duration::from_secs(1);
         let link = LapinBroker::new(settings, "test").connect().await.unwrap();
         if silently {
@@ -289,7 +300,7 @@ async fn whoever_is_refused_is_told_so_without_the_password() {
     let wrong_vhost = format!("{}-absent", bench.sandbox.amqp_url);
     assert!(wrong_password.contains("sesame"));
     for url in [wrong_password, wrong_vhost] {
-        let broker = LapinBroker::new(bench.settings(&url), "test");
+        let broker = LapinBroker::new(settings(&url), "test");
         let Err(error) = broker.connect().await else { panic!("let in") };
         assert!(matches!(error, BrokerError::Refused(_)), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("sesame"), "{error:?}");
@@ -307,4 +318,52 @@ async fn a_closed_link_gives_its_deliveries_back() {
     let next = bench.link().await;
     let (tag, _) = delivery(next.as_ref()).await;
     next.ack(tag).await.unwrap();
+}
+
+/// Sets the share of memory above which the broker raises its alarm, with the broker's own tool and environment.
+async fn set_watermark(broker: &RabbitMq, watermark: &str) {
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", broker.process().pid())).unwrap();
+    let environment = environment.split('\0').filter_map(|entry| entry.split_once('='));
+    let tool = tokio::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        .args(["set_vm_memory_high_watermark", watermark])
+        .envs(environment)
+        .output();
+    let output = tool.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A broker of its own: an alarm stops every publisher on it.
+#[actix_rt::test]
+async fn under_an_alarm_deliveries_go_on_and_replies_wait_until_it_lifts() {
+    let workspace = Workspace::new("alarm").unwrap();
+    let broker = RabbitMq::start(&workspace).await.unwrap();
+    broker.create_vhost("alarm").await.unwrap();
+    let url = broker.amqp_url("alarm");
+    let mut settings = settings(&url);
+    settings.prefetch = 1;
+    let link = LapinBroker::new(settings, "test").connect().await.unwrap();
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let gateway = connection.create_channel().await.unwrap();
+    send(&gateway, "a", b"x").await;
+    send(&gateway, "b", b"x").await;
+    let (first, _) = delivery(link.as_ref()).await;
+    wait_until("b is queued", DEADLINE, async || {
+        let depth = broker.queue_depth("alarm", "chunk-upload").await;
+        depth.is_ok_and(|depth| depth.is_some_and(|depth| depth.ready == 1))
+    })
+    .await
+    .unwrap();
+    set_watermark(&broker, "0.000001").await;
+    let replies = [ack("a"), ack("b")];
+    let published = join_all(replies.iter().map(|reply| link.publish(reply)));
+    let alarm = async {
+        assert!(matches!(event(link.as_ref()).await, LinkEvent::Blocked(true)));
+        link.ack(first).await.unwrap();
+        let (second, _) = delivery(link.as_ref()).await;
+        link.ack(second).await.unwrap();
+        set_watermark(&broker, "0.4").await;
+        assert!(matches!(event(link.as_ref()).await, LinkEvent::Blocked(false)));
+    };
+    let (published, ()) = futures_util::join!(published, alarm);
+    assert!(published.into_iter().all(|outcome| outcome.unwrap() == Published::Confirmed));
 }

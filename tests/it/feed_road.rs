@@ -85,7 +85,7 @@ async fn a_finish_behind_an_impatient_proxy_is_watched_and_never_repeated() {
     let client = world.client().await;
     let file = bytes(14, 600_000);
     let upload = world.announce_one(file.len()).await;
-    world.fflow.inject(FaultRule::on(CallKind::Finish, Fault::DelayThen(Duration::from_secs(6))).once());
+    world.fflow.inject(FaultRule::on(CallKind::Finish, Fault::DelayThen(Duration::from_secs(90))).once());
     client.upload(&upload, &file, 200_000).await;
     world
         .wait("the finish to be asked for", SOON, async || {

@@ -4,6 +4,8 @@
 mod broker;
 mod chunk_road;
 mod client;
+mod faults;
 mod feed_road;
+mod refusals;
 mod routes;
 mod world;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devstack::{Endpoints, Process, Sandbox, Workspace};
+use migration::ByteColumns;
 use peers::recording::{RecordingFflow, RecordingOptions};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
 use uuid::Uuid;
@@ -17,7 +18,23 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// For what waits for a lease, a broker or an ffmpeg.
 pub const LATE: Duration = Duration::from_secs(120);
 
-const TEMPLATE: &str = "it_shared_tables";
+/// What a world may have otherwise.
+pub struct Plan {
+    pub fflow: RecordingOptions,
+    /// Environment variables of every replica, over the harness's own.
+    pub settings: Vec<(&'static str, &'static str)>,
+    /// Byte columns of the shared tables; `None` for a database without them.
+    pub columns: Option<ByteColumns>,
+    /// Servers of the test's own, if it is going to hurt them.
+    pub endpoints: Option<Endpoints>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let fflow = RecordingOptions::default();
+        Plan { fflow, settings: Vec::new(), columns: Some(ByteColumns::Integer), endpoints: None }
+    }
+}
 
 pub struct World {
     pub sandbox: Sandbox,
@@ -25,7 +42,7 @@ pub struct World {
     pub db: DatabaseConnection,
     pub workspace: Workspace,
     pub spool: PathBuf,
-    settings: Vec<(String, String)>,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A running replica and its health address.
@@ -41,7 +58,6 @@ pub struct Upload {
     pub video: Uuid,
     pub flow: Uuid,
     pub session: Uuid,
-    pub total: i64,
 }
 
 impl World {
@@ -49,24 +65,23 @@ impl World {
         Self::with(RecordingOptions::default(), &[]).await
     }
 
-    /// `settings` are environment variables of every replica, over the harness's own.
-    pub async fn with(options: RecordingOptions, settings: &[(&str, &str)]) -> Self {
-        let endpoints = Endpoints::from_env().expect("the tests need servers: run `make test`");
-        endpoints
-            .ensure_template(TEMPLATE, async |url: String| {
-                let db = Database::connect(url).await?;
-                migration::shared_tables(&db, migration::ByteColumns::Integer).await?;
-                Ok(db.close().await?)
-            })
-            .await
-            .unwrap();
-        let sandbox = Sandbox::create(&endpoints, Some(TEMPLATE)).await.unwrap();
+    pub async fn with(fflow: RecordingOptions, settings: &[(&'static str, &'static str)]) -> Self {
+        Self::planned(Plan { fflow, settings: settings.to_vec(), ..Plan::default() }).await
+    }
+
+    pub async fn planned(plan: Plan) -> Self {
+        let shared = || Endpoints::from_env().expect("the tests need servers: run `make test`");
+        let endpoints = plan.endpoints.unwrap_or_else(shared);
+        let template = match plan.columns {
+            Some(columns) => Some(template(&endpoints, columns).await),
+            None => None,
+        };
+        let sandbox = Sandbox::create(&endpoints, template).await.unwrap();
         let db = Database::connect(sandbox.database_url.clone()).await.unwrap();
         let workspace = Workspace::new("it").unwrap();
         let spool = workspace.folder("spool").unwrap();
-        let fflow = RecordingFflow::start(options).unwrap();
-        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        World { sandbox, fflow, db, workspace, spool, settings }
+        let fflow = RecordingFflow::start(plan.fflow).unwrap();
+        World { sandbox, fflow, db, workspace, spool, settings: plan.settings }
     }
 
     /// Starts a replica and waits until it is ready.
@@ -96,7 +111,7 @@ impl World {
             .env("UPLOADER_HTTP_ADDR", format!("127.0.0.1:{port}"))
             .env("UPLOADER_REPLICA_NAME", name)
             .env("UPLOADER_LOG_FILTER", "info,uploader_v4=debug")
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .envs(self.settings.iter().copied())
             .envs(settings.iter().copied())
             .log(self.workspace.log(name))
             .start()
@@ -120,7 +135,7 @@ impl World {
             self.execute(insert, vec![flow.into(), video.into()]).await;
             let insert = "INSERT INTO upload_sessions (id, total_bytes, flow_id) VALUES ($1, $2, $3)";
             self.execute(insert, vec![session.into(), (*total).into(), flow.into()]).await;
-            uploads.push(Upload { video, flow, session, total: *total });
+            uploads.push(Upload { video, flow, session });
         }
         uploads
     }
@@ -143,11 +158,6 @@ impl World {
     pub async fn text(&self, sql: &str, id: Uuid) -> Option<String> {
         let rows = self.query(sql, vec![id.into()]).await;
         rows.first().and_then(|row| row.try_get_by_index::<Option<String>>(0).unwrap())
-    }
-
-    /// One count.
-    pub async fn count(&self, sql: &str) -> i64 {
-        self.query(sql, vec![]).await[0].try_get_by_index(0).unwrap()
     }
 
     pub async fn video_status(&self, upload: &Upload) -> Option<String> {
@@ -223,6 +233,20 @@ impl Replica {
             Err(_) => (0, String::new()),
         }
     }
+}
+
+async fn template(endpoints: &Endpoints, columns: ByteColumns) -> &'static str {
+    let name = match columns {
+        ByteColumns::Integer => "it_integer",
+        ByteColumns::BigInt => "it_bigint",
+    };
+    let fill = async |url: String| {
+        let db = Database::connect(url).await?;
+        migration::shared_tables(&db, columns).await?;
+        Ok(db.close().await?)
+    };
+    endpoints.ensure_template(name, fill).await.unwrap();
+    name
 }
 
 /// Bytes that look like nothing, the same for the same seed.

@@ -96,9 +96,7 @@ async fn a_delay_is_paid_once_each_way() {
     timeout(SOON, say_and_hear(&mut client, b"slow")).await.unwrap().unwrap();
     assert!(start.elapsed() >= BRIEFLY * 2);
     proxy.delay(Duration::ZERO);
-    let start = Instant::now();
     timeout(SOON, say_and_hear(&mut client, b"fast")).await.unwrap().unwrap();
-    assert!(start.elapsed() < BRIEFLY * 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Whether deliveries should flow: the bytes in flight, the replies kept back and a shutdown each stop them.
+//! Whether deliveries should flow: the bytes in flight, the replies kept back, a full disk and a shutdown each stop
+//! them.
 
 use actix::prelude::*;
 
@@ -36,7 +37,8 @@ impl AmqpConsumer {
     /// Stops or starts consuming as the budgets say; one change at a time.
     pub(super) fn steer(&mut self, ctx: &mut Context<Self>) {
         self.flow.weigh(self.ledger.bytes());
-        let wanted = !self.draining && !self.flow.over_budget && self.kept.len() < self.config.kept_replies;
+        let room = !self.flow.over_budget && self.kept.len() < self.config.kept_replies;
+        let wanted = room && !self.draining && !self.readiness.spool_is_full();
         let Some(current) = &self.current else { return };
         if self.flow.changing || self.flow.consuming == wanted {
             return;

@@ -7,7 +7,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::ids::Generation;
+use crate::domain::ids::{Generation, SessionId};
 use crate::gateways::upload_store::farm::Worked;
 use crate::messages::WorkedStep;
 use crate::testkit::memory_fflow::{Call, Fate, MemoryFflow, ORIGIN};

@@ -18,7 +18,7 @@ use crate::gateways::spool::{SpoolError, Stored};
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::Outcome;
 use crate::messages::SessionAdvanced;
-use crate::readiness::{Dependency, State};
+use crate::readiness::{Dependency, Readiness, State};
 
 /// Most chunks in one transaction: beyond it the statement's cost grows and the gain does not.
 const BATCH_MAX: usize = 512;
@@ -60,7 +60,11 @@ impl SessionRegistry {
             }
             Err(error) => {
                 warn!(%error, session.id = %held.facts.session, "chunk could not be spooled, trying again");
-                self.parts.readiness.set(Dependency::Spool, State::Down(error.to_string()));
+                let reason = match &error {
+                    SpoolError::Full(why) => format!("{}: {why}", Readiness::FULL),
+                    SpoolError::Io(_) | SpoolError::Damaged(_) | SpoolError::Foreign(_) => error.to_string(),
+                };
+                self.parts.readiness.set(Dependency::Spool, State::Down(reason));
                 held.body = body;
                 self.put_back(held, ctx);
             }

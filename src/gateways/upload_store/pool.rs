@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
+use sea_orm::sqlx::{self, Connection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use secrecy::ExposeSecret;
 
@@ -26,11 +28,22 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
             .application_name("uploader-v4")
             .options(server_side.iter().map(|(name, value)| (name, value)))
     });
-    let connect = Database::connect(options);
+    let connect = async {
+        knock(config).await?;
+        Ok(Database::connect(options).await?)
+    };
     match tokio::time::timeout(config.connect_timeout + Duration::from_secs(1), connect).await {
-        Ok(connected) => Ok(connected?),
-        Err(_) => Err(StoreError::Unavailable("no connection within the deadline".to_owned())),
+        Ok(connected) => connected,
+        Err(_) => Err(StoreError::Unavailable(format!("no connection within {:?}", config.connect_timeout))),
     }
+}
+
+/// One connection before the pool: a pool waits out its deadline and then no longer knows why it got none.
+async fn knock(config: &DatabaseConfig) -> Result<(), StoreError> {
+    let refused = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
+    let options: PgConnectOptions = config.url.expose_secret().parse().map_err(refused)?;
+    let connection = PgConnection::connect_with(&options).await.map_err(refused)?;
+    connection.close().await.map_err(refused)
 }
 
 fn server_side(config: &DatabaseConfig) -> Vec<(&'static str, String)> {

@@ -1,0 +1,154 @@
+//! The video that is uploaded: the user's own, or one that ffmpeg makes once and that stays in the target folder.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use devstack::{Process, Tool, Workspace, wait_until, workspace};
+use serde_json::Value;
+
+use super::atoms::has_its_index_at_the_end;
+use super::progress::Step;
+
+/// Length of the sample, in seconds.
+const SAMPLE_SECONDS: u64 = 30;
+/// The sample has at least this many bytes.
+const SAMPLE_BYTES: u64 = 8_000_000;
+/// The shared tables count bytes in an `integer`.
+const LARGEST_FILE: u64 = 2_147_483_647;
+const MAKING: Duration = Duration::from_secs(300);
+const PROBING: Duration = Duration::from_secs(120);
+
+/// A video file and what ffprobe says of it.
+pub(crate) struct Video {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Video {
+    /// The file `own`, or the sample when that is empty.
+    pub(crate) async fn get(own: &Path, workspace: &Workspace) -> anyhow::Result<Self> {
+        let path = if own.as_os_str().is_empty() { sample(workspace).await? } else { own.to_owned() };
+        let meta = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = meta.len();
+        if !meta.is_file() || !(1..=LARGEST_FILE).contains(&bytes) {
+            bail!("{} is no file of 1 to {LARGEST_FILE} bytes", path.display());
+        }
+        if has_its_index_at_the_end(&path) {
+            bail!(
+                "an mp4 with its index at the end cannot be streamed; `ffmpeg -i {} -c copy -movflags +faststart new.mp4` moves it",
+                path.display()
+            );
+        }
+        let probed = probe(&path.to_string_lossy(), &[], workspace).await?;
+        let seconds =
+            duration(&probed.facts).with_context(|| format!("no duration in {}", path.display()))?;
+        Ok(Self { path, bytes, seconds })
+    }
+}
+
+/// What ffprobe found, and what it complained of.
+pub(crate) struct Probed {
+    pub(crate) facts: Value,
+    pub(crate) complaints: String,
+}
+
+/// Runs ffprobe on a file or URL.
+pub(crate) async fn probe(what: &str, options: &[&str], workspace: &Workspace) -> anyhow::Result<Probed> {
+    let number = fastrand::u64(..);
+    let (output, log) =
+        (workspace.path().join(format!("probe-{number}.json")), workspace.log(&format!("probe-{number}")));
+    let process = Process::command(Tool::Ffmpeg.program("ffprobe")?)
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "format=duration:stream=codec_type,nb_read_frames",
+            "-of",
+            "json",
+        ])
+        .args(options)
+        .arg("-o")
+        .arg(&output)
+        .arg(what)
+        .log(&log)
+        .start()?;
+    let status = process.wait_exit(PROBING).await?;
+    let complaints = process.log_tail(20);
+    if !status.success() {
+        bail!("ffprobe failed on {what} ({status}): {complaints}");
+    }
+    let text = std::fs::read_to_string(&output).context("ffprobe has written nothing")?;
+    let facts = serde_json::from_str(&text).context("ffprobe has written no JSON")?;
+    Ok(Probed { facts, complaints })
+}
+
+/// The duration that ffprobe found, in seconds.
+pub(crate) fn duration(facts: &Value) -> Option<f64> {
+    facts.get("format")?.get("duration")?.as_str()?.parse().ok()
+}
+
+/// Makes the sample unless it is there.
+async fn sample(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let path = workspace::root()?.join("sample-30s.mp4");
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() >= SAMPLE_BYTES) {
+        return Ok(path);
+    }
+    let unfinished = workspace.path().join("sample.mp4");
+    make_sample(&unfinished, workspace).await?;
+    let bytes = std::fs::metadata(&unfinished).context("ffmpeg has made no sample")?.len();
+    if bytes < SAMPLE_BYTES {
+        bail!("the sample that ffmpeg made has only {bytes} bytes");
+    }
+    std::fs::rename(&unfinished, &path).context("cannot keep the sample")?;
+    Ok(path)
+}
+
+async fn make_sample(path: &Path, workspace: &Workspace) -> anyhow::Result<()> {
+    let step = Step::parts("making a sample video", SAMPLE_SECONDS);
+    let source = format!("testsrc2=size=1280x720:rate=30:duration={SAMPLE_SECONDS},noise=alls=10:allf=t");
+    let tone = format!("sine=frequency=440:beep_factor=4:sample_rate=48000:duration={SAMPLE_SECONDS}");
+    let process = Process::command(Tool::Ffmpeg.program("ffmpeg")?)
+        .args(["-nostdin", "-v", "error", "-progress", "pipe:1", "-y", "-f", "lavfi", "-i", &source])
+        .args([
+            "-f", "lavfi", "-i", &tone, "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2600k", "-g", "60",
+        ])
+        .args(["-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "128k", "-movflags", "+faststart"])
+        .arg(path)
+        .log(workspace.log("sample"))
+        .start()?;
+    let ended = async || {
+        step.reach(seconds_made(&process.log_tail(40)).min(SAMPLE_SECONDS));
+        !process.is_running()
+    };
+    wait_until("the sample is made", MAKING, ended).await?;
+    if !process.exit_status().is_some_and(|status| status.success()) {
+        bail!("ffmpeg could not make a sample: {}", process.log_tail(10));
+    }
+    step.done(&format!("{SAMPLE_SECONDS} s with sound"));
+    Ok(())
+}
+
+/// How far ffmpeg has come, from its progress report.
+fn seconds_made(report: &str) -> u64 {
+    let last = report.lines().rev().find_map(|line| line.strip_prefix("out_time_us="));
+    last.and_then(|micros| micros.trim().parse::<u64>().ok()).unwrap_or(0) / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_report_is_read() {
+        assert_eq!(seconds_made("out_time_us=1000000\nframe=9\nout_time_us=7500000\nprogress=continue"), 7);
+        assert_eq!(seconds_made("out_time_us=N/A"), 0);
+    }
+
+    #[test]
+    fn the_duration_is_read() {
+        assert_eq!(duration(&serde_json::json!({"format": {"duration": "30.020000"}})), Some(30.02));
+        assert_eq!(duration(&serde_json::json!({})), None);
+    }
+}
