@@ -164,3 +164,6 @@ fn complaint(name: &str, field: &Field, expected: &str) -> String {
     };
     format!("{name} is {found}, expected {expected}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,3 +237,6 @@ fn fenced(feed: Feed) -> (Feed, Step) {
     let stray = matches!(feed.phase, Phase::Recording(_)).then(|| feed.name());
     feed.then(Phase::Ended, Step::Stop { stray })
 }
+
+#[cfg(test)]
+mod tests;

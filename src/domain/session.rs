@@ -259,3 +259,6 @@ fn mismatch(reason: String, expected: i64, retryable: bool) -> Refusal {
 fn refusal(kind: RefusalKind, reason: &str) -> Refusal {
     Refusal { reason: reason.to_owned(), expected: None, retryable: false, kind }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub struct World {
     pub db: DatabaseConnection,
     pub workspace: Workspace,
     pub spool: PathBuf,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(String, String)>,
 }
 
 /// A running replica and its health address.
@@ -81,7 +81,13 @@ impl World {
         let workspace = Workspace::new("it").unwrap();
         let spool = workspace.folder("spool").unwrap();
         let fflow = RecordingFflow::start(plan.fflow).unwrap();
-        World { sandbox, fflow, db, workspace, spool, settings: plan.settings }
+        let settings = plan.settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        World { sandbox, fflow, db, workspace, spool, settings }
+    }
+
+    /// Gives every replica to come a setting more.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.settings.push((name.to_owned(), value));
     }
 
     /// Starts a replica and waits until it is ready.
@@ -111,7 +117,7 @@ impl World {
             .env("UPLOADER_HTTP_ADDR", format!("127.0.0.1:{port}"))
             .env("UPLOADER_REPLICA_NAME", name)
             .env("UPLOADER_LOG_FILTER", "info,uploader_v4=debug")
-            .envs(self.settings.iter().copied())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .envs(settings.iter().copied())
             .log(self.workspace.log(name))
             .start()
