@@ -21,5 +21,6 @@ demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
 	$(DEVSTACK) demo
 
 entities: ## generate the entities again from a migrated database
-	cargo build --bins
-	$(DEVSTACK) exec -- entity/with-database.sh entity/generate.sh
+	cargo build -p uploader-v4 -p devstack
+	$(DEVSTACK) exec -- sh -ec 'DB_CONNECTION_STRING="$$DEVSTACK_POSTGRES_URL" target/debug/uploader-v4 migrate \
+		--shared-tables; DATABASE_URL="$$DEVSTACK_POSTGRES_URL" entity/generate.sh'

@@ -75,8 +75,49 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+
+    struct Fragile;
+
+    impl actix::Actor for Fragile {
+        type Context = actix::Context<Self>;
+    }
+
+    impl actix::Supervised for Fragile {}
+
+    impl actix::Handler<Ping> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+    }
+
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Break;
+
+    impl actix::Handler<Break> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Break, _: &mut Self::Context) {
+            panic!("as a bug would");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn an_actor_that_panicked_is_found_dead_and_the_others_alive() {
+        let start = || actix::Supervisor::start(|_: &mut actix::Context<Fragile>| Fragile);
+        let (sound, fragile) = (start(), start());
+        let line = [
+            Pulse { name: "sound", ping: sound.clone().recipient() },
+            Pulse { name: "fragile", ping: fragile.clone().recipient() },
+        ];
+        let alive = tokio::time::timeout(LOOK_EVERY * 2, first_death(&line)).await;
+        assert!(alive.is_err(), "both are alive");
+        fragile.do_send(Break);
+        let dead = tokio::time::timeout(LOOK_EVERY * 4, first_death(&line)).await;
+        assert_eq!(dead.unwrap(), "fragile");
+    }
 
     #[test]
     fn a_line_that_keeps_dying_is_given_up() {

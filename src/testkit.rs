@@ -5,3 +5,4 @@ pub mod memory_fflow;
 pub mod memory_holder;
 pub mod memory_routes;
 pub mod memory_spool;
+pub mod memory_store;

@@ -30,6 +30,7 @@ use crate::messages::{
     Advance, DropFlow, FeedEnded, FeedWaits, FlowWorked, Forsake, ForwarderDesk, OpenFlow, PublishRoute,
     ReleaseFeed, ResolveFlow,
 };
+use crate::readiness::Readiness;
 
 /// What all feeds of a replica share.
 pub struct FeedParts {
@@ -53,6 +54,8 @@ pub struct FeedParts {
     pub replays: Arc<Semaphore>,
     /// How long damaged bytes are read again before they count as damaged.
     pub read_retry: Duration,
+    /// Where trouble with holder is written.
+    pub readiness: Readiness,
     /// How long a feed that leaves may wait for what is in flight.
     pub release_within: Duration,
 }
@@ -220,3 +223,6 @@ impl Handler<ReleaseFeed> for SessionFeed {
         ctx.run_later(self.parts.release_within, |actor, ctx| actor.hear(Event::Leave { now: true }, ctx));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl RegistryParts {
         Room { per_session: self.config.reorder_per_session, in_all: self.early_chunks, aside }
     }
 }
+
+#[cfg(test)]
+mod tests;

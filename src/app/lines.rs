@@ -54,6 +54,7 @@ impl FeedLine {
             lease,
             replays: Arc::new(Semaphore::new(config.feed.replays)),
             read_retry: config.spool.read_retry,
+            readiness: foundation.readiness.clone(),
             release_within: config.replica.shutdown_release.mul_f64(0.7),
         });
         let parts = ForwarderParts {

@@ -14,7 +14,7 @@ use crate::domain::ids::ReplicaId;
 use crate::gateways::route_store::{RedisRoutes, RouteStore};
 use crate::gateways::spool::{FileSpool, Spool};
 use crate::gateways::upload_store::pool;
-use crate::gateways::upload_store::replicas::{PgReplicaStore, ReplicaStore, SpoolClaim};
+use crate::gateways::upload_store::replicas::{Heartbeat, PgReplicaStore, ReplicaStore, SpoolClaim};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// What both lines stand on.
@@ -40,7 +40,7 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     let heartbeat = connect(&config, 1, &readiness).await;
     let replicas: Arc<dyn ReplicaStore> = Arc::new(PgReplicaStore::new(heartbeat));
     let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
-    claim_spool(&config, replicas.as_ref(), spool.as_ref()).await?;
+    claim_spool(&config, me, replicas.as_ref(), spool.as_ref()).await?;
     readiness.set(Dependency::Spool, State::Up);
     let quota_bytes = quota(&config, spool.as_ref()).await?;
     if config.holder.base_url.is_none() {
@@ -93,13 +93,24 @@ async fn shared_tables(db: &DatabaseConnection, readiness: &Readiness) {
     readiness.set(Dependency::SharedTables, State::Up);
 }
 
-async fn claim_spool(config: &Config, replicas: &dyn ReplicaStore, spool: &dyn Spool) -> anyhow::Result<()> {
+async fn claim_spool(
+    config: &Config,
+    me: ReplicaId,
+    replicas: &dyn ReplicaStore,
+    spool: &dyn Spool,
+) -> anyhow::Result<()> {
     let dir = config.spool.dir.display();
     std::fs::create_dir_all(&config.spool.dir).with_context(|| {
         format!("UPLOADER_SPOOL_DIR: {dir} cannot be made, set it to a folder that can be written")
     })?;
-    let claim =
-        replicas.claim_spool(spool).await.with_context(|| format!("the spool {dir} cannot be used"))?;
+    let first = Heartbeat {
+        replica: me,
+        name: config.replica.name.clone(),
+        consuming: false,
+        lease_seconds: config.replica.lease.as_secs_f64(),
+    };
+    let unusable = || format!("the spool {dir} cannot be used");
+    let claim = replicas.claim_spool(spool, &first).await.with_context(unusable)?;
     match claim {
         SpoolClaim::Shared => Ok(()),
         SpoolClaim::Adopted => {

@@ -16,13 +16,15 @@ const DATABASE_FORM: &str = "expected [jdbc:]postgresql://[user[:password]@]host
 const AMQP_FORM: &str = "expected amqp://[user:password@]host[:port][/vhost], or amqps://";
 const REDIS_FORM: &str = "expected redis://[[user]:password@]host[:port][/database], or rediss://";
 
+const WEB_FORM: &str = "expected http://host[:port][/path]";
+
 /// Lays the derived values on top of the merged ones.
 pub(super) fn complete(figment: Figment, notes: &mut Vec<String>, problems: &mut Vec<Problem>) -> Figment {
     let derived = [
         broker(&figment),
         database(&figment, notes),
         cache(&figment),
-        Ok(allow_list(&figment)),
+        allow_list(&figment),
         Ok(replica_name(&figment)),
     ];
     let mut complete = figment;
@@ -190,12 +192,14 @@ fn cache(figment: &Figment) -> Result<Option<Layer>, Vec<Problem>> {
 }
 
 /// Without a list of its own a flow may live where flows are created. A bad address is reported with its own key.
-fn allow_list(figment: &Figment) -> Option<Layer> {
-    let allowed: String = figment.extract_inner("fflow.allowed").ok()?;
-    let base: String = figment.extract_inner("fflow.base_url").ok()?;
-    let origin = Origin::of(&Url::parse(&base).ok()?)?;
+fn allow_list(figment: &Figment) -> Result<Option<Layer>, Vec<Problem>> {
+    let allowed: String = value(figment, "fflow.allowed")?;
+    let base: String = value(figment, "fflow.base_url")?;
+    let origin = Url::parse(&base).ok().as_ref().and_then(Origin::of);
+    let origin = origin.ok_or_else(|| refused(figment, "fflow.base_url", WEB_FORM))?;
     let source = format!("fflow.base_url, {}", layers::origin(figment, "fflow.base_url"));
-    allowed.trim().is_empty().then(|| Layer::of("fflow.allowed", Value::from(origin.to_string()), source))
+    let unset = allowed.trim().is_empty();
+    Ok(unset.then(|| Layer::of("fflow.allowed", Value::from(origin.to_string()), source)))
 }
 
 /// A replica without a name is called like its host.

@@ -31,7 +31,8 @@ uuid_newtype!(
     VideoId
 );
 uuid_newtype!(
-    /// One run of one uploader process; a restarted process is another replica. Also names its spool files.
+    /// One run of one uploader process; a restarted process is another replica. Writers of spool files have ids of the
+    /// same kind, one for each file.
     ReplicaId
 );
 

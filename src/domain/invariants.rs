@@ -84,7 +84,8 @@ fn acceptance_is_sound(
     let committed = before.own.as_ref().map_or(0, |own| own.committed);
     require(chunk.start == committed, || format!("chunk at {} accepted at {committed}", chunk.start))?;
     require(admission.facts() == *chunk, || "another chunk was admitted".to_owned())?;
-    let live = before.own.as_ref().is_none_or(|own| !is_final(own.state) && own.state != SessionState::Failed);
+    let live =
+        before.own.as_ref().is_none_or(|own| !is_final(own.state) && own.state != SessionState::Failed);
     require(live, || "a chunk was accepted into an ended session".to_owned())?;
     let Some(own) = &after.own else {
         return Err(Violation("a chunk was accepted, but there is no row".to_owned()));

@@ -83,13 +83,15 @@ pub async fn video(workspace: &Workspace, seconds: u32) -> Vec<u8> {
     let file: PathBuf = workspace.path().join("video.mp4");
     let picture = format!("testsrc2=size=640x360:rate=25:duration={seconds}");
     let sound = format!("sine=frequency=440:duration={seconds}");
-    let ffmpeg = Process::command(devstack::tools::in_path("ffmpeg").expect("ffmpeg is not installed: run `make test`"))
-        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound])
-        .args(["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "2500k", "-c:a", "aac"])
-        .args(["-movflags", "+faststart", file.to_str().unwrap()])
-        .log(workspace.log("make-video"))
-        .start()
-        .unwrap();
+    let ffmpeg = Process::command(
+        devstack::tools::in_path("ffmpeg").expect("ffmpeg is not installed: run `make test`"),
+    )
+    .args(["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound])
+    .args(["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "2500k", "-c:a", "aac"])
+    .args(["-movflags", "+faststart", file.to_str().unwrap()])
+    .log(workspace.log("make-video"))
+    .start()
+    .unwrap();
     assert!(ffmpeg.wait_exit(crate::world::LATE).await.unwrap().success(), "{}", ffmpeg.log_tail(20));
     std::fs::read(file).unwrap()
 }

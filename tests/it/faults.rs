@@ -101,16 +101,12 @@ async fn a_database_that_is_away_for_seconds_costs_no_answer_and_no_generation()
     let file = bytes(41, 2_000_000);
     let upload = world.announce_one(file.len()).await;
     client.upload_range(&upload, &file, 100_000, 0, 1_000_000).await;
-    world
-        .wait("bytes to be fed", SOON, async || world.fflow.flows().iter().any(|flow| flow.bytes > 0))
-        .await;
+    world.wait("bytes to be fed", SOON, async || world.fflow.flows().iter().any(|flow| flow.bytes > 0)).await;
 
     proxy.refuse(true).await.unwrap();
     proxy.cut();
     let held = client.begin(&upload.session.to_string(), 1_000_000, &file[1_000_000..1_100_000]).await;
-    world
-        .wait("readiness to notice", SOON, async || replica.readyz().await.0 == 503)
-        .await;
+    world.wait("readiness to notice", SOON, async || replica.readyz().await.0 == 503).await;
     proxy.refuse(false).await.unwrap();
     assert!(answer(held).await.is_ack(), "held, not refused");
     client.upload_range(&upload, &file, 100_000, 1_100_000, file.len()).await;
@@ -240,7 +236,9 @@ async fn slow_flows_finishing_sessions_and_parked_chunks_hold_up_nobody() {
     let finishing = world.announce_one(file.len()).await;
     let parked = world.announce_one(file.len()).await;
     let minute = Some(Duration::from_secs(50));
-    world.fflow.inject(FaultRule::on(CallKind::Push, Fault::HangAfterEffect(minute)).name(slow.session.to_string()));
+    world
+        .fflow
+        .inject(FaultRule::on(CallKind::Push, Fault::HangAfterEffect(minute)).name(slow.session.to_string()));
     let busy = FaultRule::on(CallKind::Finish, Fault::DelayThen(Duration::from_secs(50)));
     world.fflow.inject(busy.name(finishing.session.to_string()));
     client.upload_range(&slow, &file, 100_000, 0, 500_000).await;

@@ -4,8 +4,8 @@
 mod broker;
 mod chunk_road;
 mod client;
-mod faults;
 mod farm;
+mod faults;
 mod feed_road;
 mod real_video;
 mod refusals;

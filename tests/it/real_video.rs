@@ -21,7 +21,11 @@ async fn comes_out_whole(manners: &[&str]) {
     client.upload_range(&upload, &file, 64 * 1024, 0, last).await;
     assert_eq!(world.video_status(&upload).await.as_deref(), Some("UPLOADING"));
     let writers = "SELECT count(DISTINCT writer)::text FROM uploader.run WHERE session_id = $1";
-    assert_eq!(world.text(writers, upload.session).await.as_deref(), Some("2"), "both replicas stored chunks");
+    assert_eq!(
+        world.text(writers, upload.session).await.as_deref(),
+        Some("2"),
+        "both replicas stored chunks"
+    );
     world.wait("the route to be known", SOON, async || world.route(upload.session).await.is_some()).await;
     let flow_url = world.route(upload.session).await.unwrap();
 

@@ -34,7 +34,10 @@ async fn rows_that_take_no_chunks_say_why() {
             "empty",
         ),
         ("UPDATE uploader.session SET state = 'EXPIRED' WHERE video_id = $1", "expired"),
-        ("UPDATE uploader.session SET state = 'FAILED', last_error = 'bad luck' WHERE video_id = $1", "bad luck"),
+        (
+            "UPDATE uploader.session SET state = 'FAILED', last_error = 'bad luck' WHERE video_id = $1",
+            "bad luck",
+        ),
     ];
     for (change, reason) in cases {
         let upload = begun(&world, &client, &file).await;
@@ -62,7 +65,10 @@ async fn bytes_of_another_uploader_are_not_taken_for_ours() {
     world.execute(change, vec![upload.session.into()]).await;
     let refused = client.send(&upload, 1000, &file[1000..2000]).await;
     assert!(refused.reason().contains("another uploader"), "{refused:?}");
-    assert!(!world.spool.join(upload.session.to_string()).exists(), "a refused chunk never touches the spool");
+    assert!(
+        !world.spool.join(upload.session.to_string()).exists(),
+        "a refused chunk never touches the spool"
+    );
 }
 
 #[tokio::test]
@@ -140,4 +146,51 @@ async fn bigint_byte_columns_are_read_and_written_alike() {
     let huge = world.announce(&[5_000_000_000_000]).await[0];
     let refused = answer(client.begin(&huge.session.to_string(), 4_000_000_000_000, b"far").await).await;
     assert_eq!(refused.expected, Some(0), "{refused:?}");
+}
+
+/// Header tables as gateway's own encoder writes them, each with what must come of it.
+const VECTORS: &str = include_str!("../vectors/chunk-headers.json");
+
+#[tokio::test]
+async fn every_header_table_of_the_contract_is_answered_as_it_says() {
+    let world = World::new().await;
+    let _replica = world.replica("one").await;
+    let client = world.client().await;
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(VECTORS).unwrap();
+    // RabbitMQ closes the connection of whoever sends an infinite double, so that one never comes off the wire; the
+    // decoder's own test has it.
+    for vector in vectors.iter().filter(|vector| vector["name"] != "infinite size") {
+        let before = client.seen.lock().unwrap().len();
+        client.publish(table(vector["table_hex"].as_str().unwrap()), b"x").await;
+        // A probe behind it: one consumer takes both in order, so its answer comes after the vector's, if any.
+        let probe = answer(client.begin(&uuid::Uuid::new_v4().to_string(), 0, b"x").await).await;
+        assert!(probe.reason().contains("unknown"), "{vector}: {probe:?}");
+        let rejected = vector["want"]["reject"] == true;
+        world
+            .wait("the vector's answer", crate::world::SOON, async || {
+                rejected || client.seen.lock().unwrap().len() == before + 2
+            })
+            .await;
+        let seen = client.seen.lock().unwrap()[before..].to_vec();
+        assert_eq!(seen.len(), if rejected { 1 } else { 2 }, "{vector}: {seen:?}");
+        assert!(seen.iter().all(|(_, answer)| answer.status == "nack"), "{vector}: {seen:?}");
+    }
+    world
+        .wait("nothing to be requeued", crate::world::SOON, async || {
+            world
+                .sandbox
+                .queue_depth("chunk-upload")
+                .await
+                .unwrap()
+                .is_some_and(|depth| depth.ready + depth.unacked == 0)
+        })
+        .await;
+}
+
+fn table(hex: &str) -> lapin::types::FieldTable {
+    let bytes: Vec<u8> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let (rest, table) = lapin::types::parsing::parse_field_table(bytes.as_slice()).unwrap();
+    assert!(rest.is_empty());
+    table
 }

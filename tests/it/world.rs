@@ -81,7 +81,8 @@ impl World {
         let workspace = Workspace::new("it").unwrap();
         let spool = workspace.folder("spool").unwrap();
         let fflow = RecordingFflow::start(plan.fflow).unwrap();
-        let settings = plan.settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let settings =
+            plan.settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         World { sandbox, fflow, db, workspace, spool, settings }
     }
 

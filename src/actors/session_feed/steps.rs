@@ -20,6 +20,7 @@ use crate::gateways::holder;
 use crate::gateways::spool::SpoolError;
 use crate::gateways::upload_store::feeds::{Ending, Guard};
 use crate::messages::{DropFlow, FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
+use crate::readiness::{Dependency, State};
 
 /// A route is set again this long after the last time, well within its life in Redis.
 const PUBLISH_EVERY: Duration = Duration::from_secs(3600);
@@ -226,11 +227,13 @@ impl Errand {
         let Some(holder) = &self.parts.holder else {
             return Event::Looked(Sight::Unreachable("no holder address is set".to_owned()));
         };
-        Event::Looked(match holder.look(self.claim.video, self.claim.flow).await {
-            holder::Sight::Whole { fingerprint } => Sight::Whole(fingerprint),
-            holder::Sight::NotWhole(what) => Sight::NotWhole(what),
-            holder::Sight::Unreachable(why) => Sight::Unreachable(why),
-        })
+        let (sight, state) = match holder.look(self.claim.video, self.claim.flow).await {
+            holder::Sight::Whole { fingerprint } => (Sight::Whole(fingerprint), State::Up),
+            holder::Sight::NotWhole(what) => (Sight::NotWhole(what), State::Up),
+            holder::Sight::Unreachable(why) => (Sight::Unreachable(why.clone()), State::Degraded(why)),
+        };
+        self.parts.readiness.set(Dependency::Holder, state);
+        Event::Looked(sight)
     }
 
     async fn delete(&self) -> Event {

@@ -44,8 +44,12 @@ impl RedisRoutes {
     /// # Errors
     /// The address is none that this build can use; the reason carries no credentials.
     pub fn new(config: &RedisConfig) -> Result<Self, RouteStoreError> {
-        let client = Client::open(config.url.expose_secret())
-            .map_err(|error| RouteStoreError(format!("unusable address: {:?}", error.kind())))?;
+        let client = Client::open(config.url.expose_secret()).map_err(|error| {
+            let kind = error.kind();
+            RouteStoreError(format!(
+                "FFLOW_CACHE_URL is unusable ({kind:?}); rediss:// needs a build with TLS"
+            ))
+        })?;
         let (response_timeout, route_ttl) = (config.response_timeout, config.route_ttl);
         Ok(RedisRoutes { client, response_timeout, route_ttl, line: Mutex::default() })
     }

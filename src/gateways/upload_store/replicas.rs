@@ -1,7 +1,7 @@
 //! This replica among its equals: heartbeat, lease, and the one spool they share.
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -23,6 +23,18 @@ pub struct Heartbeat {
     pub lease_seconds: f64,
 }
 
+impl Heartbeat {
+    fn statement(&self) -> Statement {
+        let values = [
+            self.replica.0.into(),
+            self.name.clone().into(),
+            self.consuming.into(),
+            self.lease_seconds.into(),
+        ];
+        statement(BEAT, values)
+    }
+}
+
 /// What becomes of a spool directory at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolClaim {
@@ -42,8 +54,9 @@ pub trait ReplicaStore: Send + Sync {
     /// Gives the lease up.
     async fn leave(&self, replica: ReplicaId) -> Result<(), StoreError>;
     /// Compares a spool directory's marker with the one that all replicas use, one replica at a time. An empty
-    /// directory is adopted only while no replica lives and no session has bytes in the old one.
-    async fn claim_spool(&self, spool: &dyn Spool) -> Result<SpoolClaim, StoreError>;
+    /// directory is adopted only while no replica lives and no session has bytes in the old one. The first heartbeat
+    /// goes into the same transaction: whoever comes next sees that this replica lives.
+    async fn claim_spool(&self, spool: &dyn Spool, first: &Heartbeat) -> Result<SpoolClaim, StoreError>;
 }
 
 /// [`ReplicaStore`] on PostgreSQL.
@@ -66,13 +79,7 @@ impl ReplicaStore for PgReplicaStore {
             if heartbeat.consuming {
                 transaction.execute_raw(statement(NOTE_CONSUMING, [])).await?;
             }
-            let values = [
-                heartbeat.replica.0.into(),
-                heartbeat.name.clone().into(),
-                heartbeat.consuming.into(),
-                heartbeat.lease_seconds.into(),
-            ];
-            transaction.execute_raw(statement(BEAT, values)).await?;
+            transaction.execute_raw(heartbeat.statement()).await?;
             transaction.commit().await?;
             Ok(())
         })
@@ -88,13 +95,16 @@ impl ReplicaStore for PgReplicaStore {
         .await
     }
 
-    async fn claim_spool(&self, spool: &dyn Spool) -> Result<SpoolClaim, StoreError> {
+    async fn claim_spool(&self, spool: &dyn Spool, first: &Heartbeat) -> Result<SpoolClaim, StoreError> {
         sql::within(async {
             let transaction = self.db.begin().await?;
             migration::lock(&transaction, migration::LOCK_DEADLINE)
                 .await
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
             let claim = claim_spool(&transaction, spool).await?;
+            if claim != SpoolClaim::Foreign {
+                transaction.execute_raw(first.statement()).await?;
+            }
             transaction.commit().await?;
             Ok(claim)
         })

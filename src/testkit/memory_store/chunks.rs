@@ -1,0 +1,108 @@
+//! The chunk road's store in memory.
+
+use async_trait::async_trait;
+
+use bytes::Bytes;
+
+use super::{Call, MemoryStore, Row, Tables};
+use crate::domain::chunk::ChunkFacts;
+use crate::domain::ids::SessionId;
+use crate::domain::session::{self, Next, Terms};
+use crate::gateways::spool::{RecordPlace, Run, Spool, Stored};
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::chunks::{ChunkStore, Judge, Look, Outcome};
+
+const TERMS: Terms = Terms {
+    window_bytes: 0,
+    reorder_wait: std::time::Duration::ZERO,
+    waited: std::time::Duration::ZERO,
+    spool_left: i64::MAX,
+};
+
+impl MemoryStore {
+    /// Stores the next bytes of a session in chunks of `size`, as another replica's chunk road would; says how many
+    /// bytes fitted.
+    pub async fn upload(
+        &self,
+        spool: &dyn Spool,
+        session: SessionId,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<usize, Box<dyn std::error::Error>> {
+        let mut stored = 0;
+        for piece in bytes.chunks(size) {
+            let row = self.row(session).ok_or("no such session")?;
+            let digest = xxhash_rust::xxh3::xxh3_128(piece);
+            let facts = ChunkFacts { session, start: row.committed(), size: piece.len() as u32, digest };
+            let Next::Accept(admission) = session::decide(&row.session(), &facts, &TERMS).1 else {
+                break;
+            };
+            let place = spool.append(admission, Bytes::copy_from_slice(piece)).await?;
+            self.commit(&[place], &|session, stored, _| session::decide(session, &stored.facts(), &TERMS))
+                .await?;
+            stored += piece.len();
+        }
+        Ok(stored)
+    }
+}
+
+#[async_trait]
+impl ChunkStore for MemoryStore {
+    async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError> {
+        self.meet(Call::Look, |tables| {
+            let session = |id: &SessionId| tables.sessions.get(id).map(Row::session).unwrap_or_default();
+            let sessions = sessions.iter().map(|id| (*id, session(id))).collect();
+            Ok(Look { sessions, reserved: tables.reserved() })
+        })
+        .await
+    }
+
+    async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError> {
+        self.meet(Call::Commit, |tables| {
+            if batch.iter().any(|stored| tables.refused.contains(&stored.facts().session)) {
+                return Err(StoreError::Refused("refused, as scripted".to_owned()));
+            }
+            Ok(batch.iter().map(|stored| tables.commit(stored, judge)).collect())
+        })
+        .await
+    }
+}
+
+impl Tables {
+    fn commit(&mut self, stored: &Stored, judge: Judge<'_>) -> Outcome {
+        let reserved = self.reserved();
+        let row = self.sessions.get_mut(&stored.facts().session);
+        let before = row.as_deref().map(Row::session).unwrap_or_default();
+        let (after, next) = judge(&before, stored, reserved);
+        let Some(row) = row else {
+            return Outcome::Other(next);
+        };
+        if row.locked {
+            return Outcome::NotNow;
+        }
+        if !matches!(next, Next::Accept(_)) {
+            return Outcome::Other(next);
+        }
+        row.own = after.own.clone();
+        row.shared = after.shared;
+        if let Some(shared) = after.shared {
+            (row.flow_status, row.video_status) = (shared.flow_status, shared.video_status);
+        }
+        row.extend(stored);
+        Outcome::Committed(after)
+    }
+}
+
+impl Row {
+    fn extend(&mut self, stored: &Stored) {
+        let (facts, place) = (stored.facts(), stored.place());
+        let size = i64::from(facts.size);
+        match self.runs.last_mut() {
+            Some(run) if run.place.writer == place.writer && run.place.record_end == place.position => {
+                run.length += size;
+                run.place = RecordPlace { record_end: place.record_end, ..run.place };
+            }
+            Some(_) | None => self.runs.push(Run { start: facts.start, length: size, place }),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The feed road's store in memory.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Call, MemoryStore, Row, Tables};
+use crate::clock;
+use crate::domain::feed::{Claim, Evidence, Numbering, Work};
+use crate::domain::ids::{FlowName, ReplicaId, SessionId, Timestamp};
+use crate::domain::route::FlowUrl;
+use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
+use crate::gateways::spool::Run;
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::feeds::{Ending, FeedRow, FeedStore, Guard, Wanted, Written};
+
+impl MemoryStore {
+    /// A guarded write: `write` runs only on a row that is still the guard's.
+    async fn guarded(
+        &self,
+        call: Call,
+        guard: Guard,
+        write: impl FnOnce(&mut Row, &mut Vec<(FlowName, Option<String>)>),
+    ) -> Result<Written, StoreError> {
+        self.meet(call, |tables| {
+            let Some(row) = tables.sessions.get_mut(&guard.session).filter(|row| row.admits(&guard)) else {
+                return Ok(Written::Fenced);
+            };
+            let mut strays = Vec::new();
+            write(row, &mut strays);
+            tables.strays.extend(strays);
+            Ok(Written::Done)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl FeedStore for MemoryStore {
+    async fn claim(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, StoreError> {
+        self.meet(Call::Claim, |tables| Ok(tables.claim(wanted))).await
+    }
+
+    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError> {
+        self.meet(Call::Rows, |tables| {
+            let row = |id: &SessionId| tables.sessions.get(id).and_then(|row| row.feed_row(*id));
+            Ok(sessions.iter().filter_map(row).collect())
+        })
+        .await
+    }
+
+    async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError> {
+        Ok(self.rows(&[session]).await?.pop())
+    }
+
+    async fn runs(&self, session: SessionId, from: i64, to: i64) -> Result<Vec<Run>, StoreError> {
+        self.meet(Call::Runs, |tables| {
+            let runs = tables.sessions.get(&session).map(|row| row.runs.clone()).unwrap_or_default();
+            Ok(runs.into_iter().filter(|run| run.start < to && run.start + run.length > from).collect())
+        })
+        .await
+    }
+
+    async fn number(&self, guard: Guard, numbering: &Numbering) -> Result<Written, StoreError> {
+        self.guarded(Call::Number, guard, |row, strays| {
+            let now = clock::now();
+            row.generation = numbering.generation;
+            (row.flow_url, row.fed, row.settled, row.finish_sent) = (None, 0, false, None);
+            (row.farthest, row.strikes) = (numbering.farthest, numbering.strikes);
+            row.next_attempt = Some(now.after(numbering.pause));
+            row.failing = match numbering.failing {
+                None => row.failing,
+                Some(true) => row.failing.or(Some(now)),
+                Some(false) => None,
+            };
+            row.note_error(numbering.error.clone());
+            strays.extend(numbering.stray.clone().map(|name| (name, numbering.stray_base.clone())));
+        })
+        .await
+    }
+
+    async fn record(&self, guard: Guard, url: &FlowUrl) -> Result<Written, StoreError> {
+        self.guarded(Call::Record, guard, |row, _| row.flow_url = Some(url.to_string())).await
+    }
+
+    async fn mark_finish(&self, guard: Guard) -> Result<Written, StoreError> {
+        self.guarded(Call::Mark, guard, |row, _| row.finish_sent = Some(clock::now())).await
+    }
+
+    async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError> {
+        self.meet(Call::Complete, |tables| Ok(tables.complete(guard, claim))).await
+    }
+
+    async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError> {
+        self.meet(Call::Park, |tables| Ok(tables.park(guard, claim, ending))).await
+    }
+
+    async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError> {
+        self.guarded(Call::Release, guard, |row, _| {
+            row.set_owner(None);
+            (row.settled, row.fed) = (settled, if settled { fed } else { 0 });
+        })
+        .await
+    }
+
+    async fn weigh(&self, session: SessionId, _: Work) -> Result<Evidence, StoreError> {
+        self.meet(Call::Weigh, |tables| {
+            let fed = |row: &Row| row.is_live() && row.generation.0 > 0 && row.owner().is_some();
+            let lone = !tables.sessions.iter().any(|(id, row)| *id != session && fed(row));
+            Ok(tables.evidence.unwrap_or(Evidence { worked: false, lone }))
+        })
+        .await
+    }
+
+    async fn add_stray(&self, _: SessionId, name: &FlowName) -> Result<(), StoreError> {
+        self.meet(Call::Tidy, |tables| {
+            tables.strays.entry(name.clone()).or_default();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError> {
+        self.meet(Call::Tidy, |tables| {
+            tables.sessions.entry(session).and_modify(|row| row.runs.clear());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError> {
+        self.meet(Call::Tidy, |tables| {
+            let ended = tables.sessions.get_mut(&session).filter(|row| row.is_final());
+            ended.into_iter().for_each(|row| row.cleaned = true);
+            Ok(())
+        })
+        .await
+    }
+
+    /// No session is ever silent for so long here.
+    async fn drop_idle_flows(&self, _: f64, _: i64) -> Result<u64, StoreError> {
+        self.meet(Call::Tidy, |_| Ok(0)).await
+    }
+}
+
+impl Tables {
+    fn claim(&mut self, wanted: &Wanted<'_>) -> Vec<Claim> {
+        let mut due: Vec<SessionId> = self.sessions.keys().copied().collect();
+        due.retain(|id| self.sessions.get(id).is_some_and(|row| self.is_due(*id, row, wanted)));
+        let rank = |id: &SessionId| {
+            let row = self.sessions.get(id);
+            (row.map(Row::state) != Some(Some(SessionState::Sealed)), row.map(|row| row.created))
+        };
+        due.sort_by_key(rank);
+        due.truncate(usize::try_from(wanted.limit).unwrap_or(0));
+        due.into_iter()
+            .filter_map(|id| self.sessions.get_mut(&id).map(|row| row.claim(id, wanted.me)))
+            .collect()
+    }
+
+    fn is_due(&self, id: SessionId, row: &Row, wanted: &Wanted<'_>) -> bool {
+        let sealed = row.state() == Some(SessionState::Sealed);
+        let work = row.is_live()
+            && (sealed || row.committed() > row.fed)
+            && (sealed || row.generation.0 > 0 || row.committed() >= wanted.start_bytes);
+        let asked = wanted.only.is_none_or(|only| only.contains(&id));
+        let rested = row.next_attempt.is_none_or(|at| at <= clock::now());
+        let free = match row.owner() {
+            None => true,
+            Some(owner) if owner == wanted.me => !wanted.running.contains(&id),
+            Some(owner) => wanted.from_expired && !self.lives(owner),
+        };
+        work && asked && rested && free && !row.locked
+    }
+
+    fn complete(&mut self, guard: Guard, claim: &Claim) -> Written {
+        let Some(row) = self.sessions.get_mut(&guard.session).filter(|row| row.admits(&guard)) else {
+            return Written::Fenced;
+        };
+        row.end(SessionState::Done);
+        row.fed = row.committed();
+        row.flow_status = FlowStatus::Distributed;
+        row.shared = None;
+        let mut flows = self.sessions.values().filter(|row| row.video == claim.video);
+        if flows.all(|row| row.flow_status == FlowStatus::Distributed) {
+            self.set_video(claim, VideoStatus::Distributed);
+        }
+        Written::Done
+    }
+
+    fn park(&mut self, guard: Guard, claim: &Claim, ending: &Ending) -> Written {
+        let Some(row) = self.sessions.get_mut(&guard.session).filter(|row| row.admits(&guard)) else {
+            return Written::Fenced;
+        };
+        row.end(SessionState::Failed);
+        (row.settled, row.flow_url, row.fed) = (false, None, 0);
+        row.flow_status = FlowStatus::Hidden;
+        row.note_error(Some(ending.reason.clone()));
+        self.strays.extend(ending.stray.clone().map(|name| (name, ending.stray_base.clone())));
+        self.set_video(claim, VideoStatus::Blocked);
+        Written::Done
+    }
+
+    fn set_video(&mut self, claim: &Claim, status: VideoStatus) {
+        let flows = self.sessions.values_mut().filter(|row| row.video == claim.video);
+        flows.for_each(|row| row.set_statuses(row.flow_status, status));
+    }
+}
+
+impl Row {
+    fn claim(&mut self, session: SessionId, me: ReplicaId) -> Claim {
+        let (owner, settled) = (self.owner(), self.settled);
+        self.take_over(me);
+        let ago = |at: Option<Timestamp>| at.map(|at| -> Duration { at.until(clock::now()) });
+        Claim {
+            session,
+            flow: self.flow,
+            video: self.video,
+            total: self.total_bytes,
+            committed: self.committed(),
+            sealed: self.state() == Some(SessionState::Sealed),
+            epoch: self.epoch,
+            generation: self.generation,
+            flow_url: self.flow_url.clone(),
+            fed: self.fed,
+            settled,
+            farthest: self.farthest,
+            strikes: self.strikes,
+            finish_sent: ago(self.finish_sent),
+            failing: ago(self.failing),
+            owner_died: owner.is_some_and(|owner| owner != me),
+        }
+    }
+
+    fn end(&mut self, state: SessionState) {
+        if let Some(own) = &mut self.own {
+            (own.state, own.owner) = (state, None);
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self.state(), Some(SessionState::Done | SessionState::Expired))
+    }
+
+    fn note_error(&mut self, error: Option<String>) {
+        if let (Some(own), Some(error)) = (&mut self.own, error) {
+            own.last_error = Some(error);
+        }
+    }
+}
