@@ -31,8 +31,11 @@ async fn a_video_that_is_not_there_is_named_in_the_last_line() {
 
 #[tokio::test]
 async fn a_text_is_no_video_and_a_log_gets_no_bars() {
-    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let lines = failing_demo("VIDEO", text).await;
-    assert!(lines[0].starts_with("DEMO FAILED: ffprobe failed on "), "{lines:?}");
+    let folder = tempfile::tempdir().unwrap();
+    // Under this name, and at this length, ffprobe takes it for a film.
+    let text = folder.path().join("lines.txt");
+    std::fs::write(&text, "one line of many\n".repeat(2000)).unwrap();
+    let lines = failing_demo("VIDEO", &text.to_string_lossy()).await;
+    assert!(lines[0].starts_with("DEMO FAILED: ") && lines[0].contains("lines.txt: "), "{lines:?}");
     assert!(lines.iter().all(|line| !line.contains(['\u{1b}', '\r'])), "{lines:?}");
 }

@@ -8,6 +8,7 @@
 
 mod claims;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,8 +72,8 @@ pub struct FflowForwarder {
     expired_from: Option<Timestamp>,
     leaving: Option<oneshot::Sender<usize>>,
     draining: bool,
-    /// The lease was given up: no further heartbeat may bring it back.
-    left: bool,
+    /// The lease was given up: no further heartbeat may bring it back. A beat on its way asks when it begins.
+    left: Rc<Cell<bool>>,
 }
 
 impl FflowForwarder {
@@ -89,13 +90,13 @@ impl FflowForwarder {
             expired_from: None,
             leaving: None,
             draining: false,
-            left: false,
+            left: Rc::default(),
         }
     }
 
     /// Says that this replica lives. The lease counts from before the heartbeat was sent.
     fn beat(&mut self, ctx: &mut Context<Self>) {
-        if self.left || std::mem::replace(&mut self.beating, true) {
+        if self.left.get() || std::mem::replace(&mut self.beating, true) {
             return;
         }
         let sent = clock::now();
@@ -106,8 +107,8 @@ impl FflowForwarder {
             consuming,
             lease_seconds: self.parts.replica.lease.as_secs_f64(),
         };
-        let replicas = self.parts.replicas.clone();
-        let beat = async move { replicas.beat(&heartbeat).await };
+        let (replicas, left) = (self.parts.replicas.clone(), self.left.clone());
+        let beat = async move { if left.get() { Ok(()) } else { replicas.beat(&heartbeat).await } };
         ctx.spawn(
             beat.into_actor(self).map(move |result, forwarder, ctx| forwarder.beaten(sent, result, ctx)),
         );
@@ -232,7 +233,7 @@ impl Handler<Drain> for FflowForwarder {
         let wait = async move { tokio::time::timeout(within, drained).await };
         let leave = wait.into_actor(self).then(move |answer, forwarder, _| {
             let left = if answer.is_ok() { 0 } else { forwarder.running.len() };
-            forwarder.left = true;
+            forwarder.left.set(true);
             async move {
                 if let Err(error) = replicas.leave(me).await {
                     warn!(%error, "the lease could not be given up, it will end by itself");

@@ -43,14 +43,23 @@ impl Video {
                 path.display()
             );
         }
-        let probed = probe(&path.to_string_lossy(), &[], workspace).await?;
-        if !has_pictures(&probed.facts) {
-            bail!("{} has no pictures, and fflow takes videos only", path.display());
-        }
-        let seconds =
-            duration(&probed.facts).with_context(|| format!("no duration in {}", path.display()))?;
+        let seconds = judge(&path, workspace).await.with_context(|| path.display().to_string())?;
         Ok(Self { path, bytes, seconds })
     }
+}
+
+/// The duration in seconds of a file that has pictures, also when its bytes come without a name and in order, as
+/// fflow's ffmpeg gets them: by its name alone a text can pass for a video.
+async fn judge(path: &Path, workspace: &Workspace) -> anyhow::Result<f64> {
+    let nameless = workspace.path().join("video");
+    std::os::unix::fs::symlink(path, &nameless).context("cannot link the video")?;
+    let nameless = nameless.to_string_lossy();
+    let streamed = probe(&nameless, &["-seekable", "0"], workspace).await?;
+    if !has_pictures(&streamed.facts) {
+        bail!("it has no pictures, and fflow takes videos only");
+    }
+    let whole = probe(&nameless, &[], workspace).await?;
+    duration(&whole.facts).context("its duration cannot be told")
 }
 
 /// What ffprobe found, and what it complained of.

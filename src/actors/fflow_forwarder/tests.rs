@@ -1,7 +1,7 @@
 //! The forwarder alone: its feeds are probes, its stores are in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
