@@ -12,6 +12,7 @@ use self::lines::{ChunkLine, FeedLine};
 use self::start::Foundation;
 use crate::clock;
 use crate::config::Config;
+use crate::domain::ids::Timestamp;
 use crate::http::HealthServer;
 use crate::readiness::{Dependency, Readiness, State};
 use crate::supervision::{Budget, first_death};
@@ -102,7 +103,7 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
     if leave.hurried {
         return Ok(Exit::Hurried);
     }
-    let deadline = foundation.config.replica.shutdown_deadline;
+    let left = foundation.config.replica.shutdown_deadline.saturating_sub(leave.since());
     tokio::select! {
         left = feeds.drain() => {
             if left > 0 {
@@ -111,7 +112,7 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
             Ok(Exit::Clean)
         }
         () = leave.next() => Ok(Exit::Hurried),
-        () = tokio::time::sleep(deadline) => Ok(Exit::Clean),
+        () = tokio::time::sleep(left) => Ok(Exit::Clean),
     }
 }
 
@@ -120,13 +121,15 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hurried: bool,
+    /// When the first one came.
+    first: Option<Timestamp>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { terminate, interrupt, hurried: false })
+        Ok(Signals { terminate, interrupt, hurried: false, first: None })
     }
 
     async fn next(&mut self) {
@@ -134,6 +137,12 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+        self.first.get_or_insert_with(clock::now);
+    }
+
+    /// How long ago the first one came.
+    fn since(&self) -> Duration {
+        self.first.map_or(Duration::ZERO, |first| first.until(clock::now()))
     }
 
     fn hurry(&mut self) {

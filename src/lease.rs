@@ -26,11 +26,11 @@ pub fn lease() -> (LeaseKeeper, Lease) {
 
 impl Lease {
     /// Waits until the lease is valid. It may lapse right afterwards; what was sent then goes to a name that no later
-    /// owner uses.
-    pub async fn valid(&self) {
+    /// owner uses. `false` if its keeper died with its forwarder: nobody says any more that this replica lives, and
+    /// nothing may be sent.
+    pub async fn valid(&self) -> bool {
         let mut until = self.until.clone();
-        // Fails only when the keeper is gone, and with it the actor that asks.
-        let _ = until.wait_for(|until| *until > clock::now()).await;
+        until.wait_for(|until| *until > clock::now()).await.is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Arguments, settings, telemetry, run, exit code.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -80,13 +81,18 @@ async fn run(command: Command, config: Config, provenance: Provenance) -> anyhow
         Command::Migrate { shared_tables, bigint } => migrate(&config, shared_tables, bigint).await,
         Command::Config { json } => {
             let report = config.report(&provenance);
-            if json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
-            } else {
-                println!("{report}");
-            }
+            let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+            print(&text)?;
             Ok(Exit::Clean)
         }
+    }
+}
+
+/// Prints for a reader that may have seen enough, such as `head`.
+fn print(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
     }
 }
 

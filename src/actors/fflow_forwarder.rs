@@ -26,7 +26,7 @@ use crate::gateways::upload_store::feeds::FeedStore;
 use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore};
 use crate::lease::LeaseKeeper;
 use crate::messages::{
-    Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, ForwarderDesk, ListFeeds, Ping,
+    Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, Forsake, ForwarderDesk, ListFeeds, Ping,
     ReleaseFeed, SessionAdvanced,
 };
 use crate::readiness::{Dependency, Readiness, State};
@@ -100,7 +100,8 @@ impl FflowForwarder {
             return;
         }
         let sent = clock::now();
-        let consuming = !self.draining && self.parts.readiness.get(Dependency::Amqp) == State::Up;
+        let taking = !self.draining && !self.parts.readiness.spool_is_full();
+        let consuming = taking && self.parts.readiness.get(Dependency::Amqp) == State::Up;
         let heartbeat = Heartbeat {
             replica: self.parts.me,
             name: self.parts.replica.name.clone(),
@@ -116,6 +117,9 @@ impl FflowForwarder {
 
     fn beaten(&mut self, sent: Timestamp, result: Result<(), StoreError>, ctx: &mut Context<Self>) {
         self.beating = false;
+        if self.left.get() {
+            return;
+        }
         let lapsed = !self.parts.keeper.is_valid();
         match result {
             Ok(()) if lapsed => self.regain(sent, ctx),
@@ -152,6 +156,7 @@ impl FflowForwarder {
 
     fn finish_drain(&mut self) {
         if self.running.is_empty()
+            && !self.claiming
             && let Some(done) = self.leaving.take()
         {
             // The one who asked may have run out of time.
@@ -175,6 +180,7 @@ impl Actor for FflowForwarder {
 impl Supervised for FflowForwarder {
     /// Feeds whose address is dropped stop; their sessions are mine while no feed runs here, and are claimed anew.
     fn restarting(&mut self, _: &mut Self::Context) {
+        self.running.values().for_each(|running| running.feed.forsake.do_send(Forsake));
         self.running.clear();
         (self.claiming, self.polling, self.beating, self.regained) = (false, false, false, None);
     }

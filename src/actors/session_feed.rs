@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::domain::feed::{self, Claim, Event, Feed, Rules, Step};
-use crate::domain::ids::{ReplicaId, Timestamp};
+use crate::domain::ids::ReplicaId;
 use crate::gateways::fflow::Fflow;
 use crate::gateways::holder::Holder;
 use crate::gateways::spool::Spool;
@@ -85,7 +85,7 @@ pub struct SessionFeed {
     asked: Option<SpawnHandle>,
     timer: Option<SpawnHandle>,
     waiting: bool,
-    published: Option<Timestamp>,
+    memo: steps::Memo,
 }
 
 impl SessionFeed {
@@ -102,11 +102,15 @@ impl SessionFeed {
             asked: None,
             timer: None,
             waiting: false,
-            published: None,
+            memo: steps::Memo::default(),
         }
     }
 
     fn hear(&mut self, event: Event, ctx: &mut Context<Self>) {
+        // An actor with a timer outlives its addresses: a feed whose forwarder is gone ends itself.
+        if !self.forwarder.ended.connected() {
+            return ctx.stop();
+        }
         let Some(feed) = self.feed.take() else {
             return;
         };

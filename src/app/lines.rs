@@ -31,6 +31,9 @@ use crate::supervision::Pulse;
 /// How long the parts of a fallen line may take to give back what they hold.
 const DISMANTLE_WITHIN: Duration = Duration::from_secs(6);
 
+/// How long giving back and closing may take after the settle share.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+
 /// FflowRouter and FflowForwarder with its feeds.
 pub(super) struct FeedLine {
     forwarder: Addr<FflowForwarder>,
@@ -148,6 +151,7 @@ fn rules(config: &Config) -> Rules {
 /// AmqpConsumer, ChunkValidator and SessionRegistry.
 pub(super) struct ChunkLine {
     consumer: Addr<AmqpConsumer>,
+    drain_within: Duration,
     pub(super) pulses: Vec<Pulse>,
 }
 
@@ -185,12 +189,13 @@ impl ChunkLine {
             Pulse { name: "ChunkValidator", ping: validator.recipient() },
             Pulse { name: "AmqpConsumer", ping: consumer.clone().recipient() },
         ];
-        ChunkLine { consumer, pulses }
+        let drain_within = config.replica.shutdown_settle + CLOSE_WITHIN;
+        ChunkLine { consumer, drain_within, pulses }
     }
 
     /// Stops consuming, settles what can be settled in time, gives the rest back; says how many.
     pub(super) async fn drain(&self) -> usize {
-        let drain = tokio::time::timeout(DISMANTLE_WITHIN, self.consumer.send(Drain));
+        let drain = tokio::time::timeout(self.drain_within, self.consumer.send(Drain));
         drain.await.map_or(0, |answer| answer.unwrap_or(0))
     }
 }

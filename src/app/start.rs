@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::START_PAUSE;
 use crate::config::{Config, SpoolLimit};
 use crate::domain::ids::ReplicaId;
+use crate::fault::{Classified, Fault};
 use crate::gateways::route_store::{RedisRoutes, RouteStore};
 use crate::gateways::spool::{FileSpool, Spool};
 use crate::gateways::upload_store::pool;
@@ -110,7 +111,15 @@ async fn claim_spool(
         lease_seconds: config.replica.lease.as_secs_f64(),
     };
     let unusable = || format!("the spool {dir} cannot be used");
-    let claim = replicas.claim_spool(spool, &first).await.with_context(unusable)?;
+    let claim = loop {
+        match replicas.claim_spool(spool, &first).await {
+            Err(error) if error.fault() == Fault::Transient => {
+                warn!(%error, "the spool cannot be compared yet")
+            }
+            outcome => break outcome.with_context(unusable)?,
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    };
     match claim {
         SpoolClaim::Shared => Ok(()),
         SpoolClaim::Adopted => {

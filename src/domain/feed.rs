@@ -227,7 +227,9 @@ fn leave(mut feed: Feed, now: bool) -> (Feed, Step) {
 /// `settled` only with an address stored and no request of unknown outcome.
 fn release(feed: Feed) -> (Feed, Step) {
     let streaming = matches!(feed.phase, Phase::Waiting(Why::Idle | Why::FullerBlock | Why::Pace));
-    let settled = streaming && feed.address.is_some() && feed.finish_sent.is_none();
+    let finish_unsent = matches!(feed.phase, Phase::Marking | Phase::Waiting(Why::Finish));
+    let nothing_in_doubt = finish_unsent || (streaming && feed.finish_sent.is_none());
+    let settled = nothing_in_doubt && feed.address.is_some();
     let fed = feed.fed;
     feed.then(Phase::Releasing, Step::Release { settled, fed })
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use devstack::{Endpoints, RabbitMq, Signal, Workspace};
 use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
 
-use crate::client::{Client, answer};
+use crate::client::answer;
 use crate::world::{Plan, SOON, World, bytes, sha256};
 
 /// The servers of the run, but a broker of the test's own.
@@ -275,12 +275,13 @@ async fn failing_creates_and_pushes_do_not_make_a_hot_loop() {
 #[tokio::test]
 async fn a_replica_that_leaves_in_mid_upload_is_not_noticed_by_the_client() {
     let world = World::new().await;
-    let one = world.replica("one").await;
-    let _two = world.replica("two").await;
-    let client: std::sync::Arc<Client> = world.client().await;
+    let replicas = [world.replica("one").await, world.replica("two").await];
+    let client = world.client().await;
     let file = bytes(65, 3_000_000);
     let upload = world.announce_one(file.len()).await;
     client.upload_range(&upload, &file, 50_000, 0, 1_500_000).await;
+    let owner = world.owner(&upload).await;
+    let one = replicas.iter().find(|replica| replica.process.name() == owner).unwrap();
     let (left, ()) = tokio::join!(
         one.process.stop(Signal::SIGTERM, SOON),
         client.upload_range(&upload, &file, 50_000, 1_500_000, file.len())

@@ -80,8 +80,7 @@ async fn a_finish_behind_an_impatient_proxy_is_watched_and_never_repeated() {
     let options =
         RecordingOptions { proxy_timeout: Some(Duration::from_secs(2)), ..RecordingOptions::default() };
     let world = World::with(options, &[]).await;
-    let one = world.replica("one").await;
-    let _two = world.replica("two").await;
+    let replicas = [world.replica("one").await, world.replica("two").await];
     let client = world.client().await;
     let file = bytes(14, 600_000);
     let upload = world.announce_one(file.len()).await;
@@ -92,7 +91,9 @@ async fn a_finish_behind_an_impatient_proxy_is_watched_and_never_repeated() {
             world.fflow.calls().iter().any(|call| call.kind == CallKind::Finish)
         })
         .await;
-    one.process.signal(Signal::SIGTERM).unwrap();
+    let owner = world.owner(&upload).await;
+    let owner = replicas.iter().find(|replica| replica.process.name() == owner).unwrap();
+    owner.process.signal(Signal::SIGTERM).unwrap();
     world.distributed(&upload).await;
     assert_eq!(world.fflow.flows().len(), 1, "one generation");
     let finishes = world.fflow.calls().iter().filter(|call| call.kind == CallKind::Finish).count();

@@ -30,6 +30,7 @@ async fn comes_out_whole(manners: &[&str]) {
     let flow_url = world.route(upload.session).await.unwrap();
 
     client.upload_range(&upload, &file, 64 * 1024, last, file.len()).await;
+    assert_eq!(world.flow_status(&upload).await.as_deref(), Some("PROCESSING"));
     world.distributed(&upload).await;
     assert_eq!(world.flow_status(&upload).await.as_deref(), Some("DISTRIBUTED"));
     let (bytes, digest) = farm.received(&flow_url).await.expect("fflow remembers ended flows");

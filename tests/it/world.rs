@@ -184,6 +184,14 @@ impl World {
         self.text(sql, upload.session).await.map_or(-1, |text| text.parse().unwrap())
     }
 
+    /// The name of the replica that feeds a session, once there is one.
+    pub async fn owner(&self, upload: &Upload) -> String {
+        let sql = "SELECT r.name FROM uploader.session s JOIN uploader.replica r ON r.replica_id = s.owner \
+                   WHERE s.session_id = $1";
+        self.wait("an owner", SOON, async || self.text(sql, upload.session).await.is_some()).await;
+        self.text(sql, upload.session).await.unwrap()
+    }
+
     /// Waits until the video plays.
     pub async fn distributed(&self, upload: &Upload) {
         let what = format!("video {} to be DISTRIBUTED", upload.video);

@@ -1,6 +1,6 @@
 //! Looks at what came out, as a player would: both manifests over HTTP, every frame decoded.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use devstack::Workspace;
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ pub(crate) async fn check(flow: &Flow, video: &Video, workspace: &Workspace) -> 
 }
 
 async fn check_one(kind: &str, url: &str, video: &Video, workspace: &Workspace) -> anyhow::Result<f64> {
-    let probed = probe(url, &["-count_frames"], workspace).await?;
+    let probed = probe(url, &["-count_frames"], workspace).await.with_context(|| url.to_owned())?;
     if !probed.complaints.is_empty() {
         bail!("{kind} does not decode cleanly: {}", probed.complaints);
     }

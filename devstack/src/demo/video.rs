@@ -93,7 +93,7 @@ pub(crate) async fn probe(what: &str, options: &[&str], workspace: &Workspace) -
     let status = process.wait_exit(PROBING).await?;
     let complaints = process.log_tail(20);
     if !status.success() {
-        bail!("ffprobe failed on {what} ({status}): {complaints}");
+        bail!("ffprobe fails ({status}): {}", complaints.replace(&format!("{what}: "), ""));
     }
     let text = std::fs::read_to_string(&output).context("ffprobe has written nothing")?;
     let facts = serde_json::from_str(&text).context("ffprobe has written no JSON")?;

@@ -50,6 +50,11 @@ impl AmqpConsumer {
     }
 
     fn connected(&mut self, link: Arc<dyn BrokerLink>, ctx: &mut Context<Self>) {
+        if self.draining {
+            // Connected too late to be of use: the link closes in good order and nothing was taken from it.
+            ctx.spawn(async move { link.close().await }.into_actor(self));
+            return;
+        }
         self.links += 1;
         let number = self.links;
         let events = unfold(Some(link.clone()), |link| async move {

@@ -12,7 +12,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::status::SessionState;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::{FeedRow, Guard, Wanted};
-use crate::messages::{Advance, Forsake};
+use crate::messages::{Advance, Forsake, ReleaseFeed};
 
 /// Idle flows dropped in one pass.
 const IDLE_BATCH: i64 = 100;
@@ -59,6 +59,11 @@ impl FflowForwarder {
                 self.start_feed(claim, ctx);
             }),
             Err(error) => warn!(%error, "claiming failed"),
+        }
+        if self.draining {
+            // The claim was on its way when the drain began: hand back at once what it took.
+            self.running.values().for_each(|running| running.feed.release.do_send(ReleaseFeed));
+            return self.finish_drain();
         }
         self.claim_wanted(ctx);
     }
@@ -115,8 +120,8 @@ impl FflowForwarder {
                     let sealed = row.state == SessionState::Sealed;
                     running.feed.advance.do_send(Advance { committed: row.committed, sealed });
                 }
-                // Its own Complete or release looks the same from outside: the feed that ended ignores it.
-                Some(row) if row.epoch == running.epoch => {}
+                // Its own Complete or release looks the same from outside, and a row read before the claim is older.
+                Some(row) if row.epoch <= running.epoch => {}
                 Some(_) | None => running.feed.forsake.do_send(Forsake),
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::writes::{self, Landed};
@@ -27,6 +28,16 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(3600);
 /// Pause between two reads of bytes that were not there or not sound.
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
+/// What a feed keeps from one step to the next. A step that is broken off loses it, and with it its place among the
+/// replays.
+#[derive(Default)]
+pub(super) struct Memo {
+    /// When the route was set last.
+    published: Option<Timestamp>,
+    /// Its place among the replays, from the first block that was fed before to the last.
+    replaying: Option<OwnedSemaphorePermit>,
+}
+
 /// A step's own copy of what it needs: the actor may hear other things meanwhile.
 struct Errand {
     parts: Rc<FeedParts>,
@@ -41,15 +52,15 @@ impl SessionFeed {
     /// Starts a step; its answer comes back as an event.
     pub(super) fn ask(&mut self, step: Step, ctx: &mut Context<Self>) -> SpawnHandle {
         let errand = self.feed.as_ref().map(|feed| self.errand(feed));
-        let published = self.published;
+        let memo = std::mem::take(&mut self.memo);
         let run = async move {
             match errand {
-                Some(errand) => errand.run(step, published).await,
-                None => (Event::Fenced, published),
+                Some(errand) => errand.run(step, memo).await,
+                None => (Event::Fenced, memo),
             }
         };
-        let run = run.into_actor(self).map(|(event, published), actor, ctx| {
-            actor.published = published;
+        let run = run.into_actor(self).map(|(event, memo), actor, ctx| {
+            actor.memo = memo;
             actor.hear(event, ctx);
         });
         let run = tracing_actix::ActorInstrument::actor_instrument(run, self.span.clone());
@@ -80,12 +91,13 @@ impl SessionFeed {
 }
 
 impl Errand {
-    async fn run(self, step: Step, published: Option<Timestamp>) -> (Event, Option<Timestamp>) {
-        match step {
-            Step::Push { from, to, replay } => return self.push(from, to, replay, published).await,
-            Step::Record(url) => return self.record(url).await,
-            _ => {}
-        }
+    async fn run(self, step: Step, memo: Memo) -> (Event, Memo) {
+        let memo = match step {
+            Step::Push { from, to, replay } => return self.push(from, to, replay, memo).await,
+            Step::Record(url) => return self.record(url, memo).await,
+            // Whatever else comes next, the replay is over or interrupted: others may have its place.
+            _ => Memo { replaying: None, ..memo },
+        };
         let event = match step {
             Step::Resolve { stored } => self.resolve(stored).await,
             Step::Number(numbering) => {
@@ -109,7 +121,9 @@ impl Errand {
             Step::Complete => {
                 let write = || self.parts.store.complete(self.guard, &self.claim);
                 let landed = writes::ended(self.guard, SessionState::Done);
-                writes::settle(&self.parts, self.guard, write, &landed, Event::Completed).await
+                let event = writes::settle(&self.parts, self.guard, write, &landed, Event::Completed).await;
+                self.finish_worked(&event);
+                event
             }
             Step::Park(reason) => self.park(reason).await,
             Step::CleanUp { keep_bytes } => self.clean_up(keep_bytes).await,
@@ -118,7 +132,7 @@ impl Errand {
                 Event::Time
             }
         };
-        (event, published)
+        (event, memo)
     }
 
     async fn resolve(&self, stored: Option<String>) -> Event {
@@ -128,7 +142,9 @@ impl Errand {
     }
 
     async fn create(&self) -> Event {
-        self.parts.lease.valid().await;
+        if !self.parts.lease.valid().await {
+            return Event::Fenced;
+        }
         let ask = OpenFlow { session: self.claim.session, name: self.name.clone() };
         Event::Created(match self.parts.router.open.send(ask).await {
             Ok(Opened::At(url)) => Created::At(url),
@@ -138,7 +154,7 @@ impl Errand {
         })
     }
 
-    async fn record(self, url: FlowUrl) -> (Event, Option<Timestamp>) {
+    async fn record(self, url: FlowUrl, memo: Memo) -> (Event, Memo) {
         let write = || self.parts.store.record(self.guard, &url);
         let landed: Landed<'_> = &|row| {
             row.owned_by(&self.guard)
@@ -146,32 +162,35 @@ impl Errand {
                 && row.flow_url.as_deref() == Some(url.as_str())
         };
         let event = writes::settle(&self.parts, self.guard, write, landed, Event::Recorded).await;
+        if event != Event::Recorded {
+            return (event, memo);
+        }
         self.parts.router.publish.do_send(PublishRoute { session: self.claim.session, url });
-        (event, Some(clock::now()))
+        (event, Memo { published: Some(clock::now()), ..memo })
     }
 
-    async fn push(
-        self,
-        from: i64,
-        to: i64,
-        replay: bool,
-        published: Option<Timestamp>,
-    ) -> (Event, Option<Timestamp>) {
+    async fn push(self, from: i64, to: i64, replay: bool, mut memo: Memo) -> (Event, Memo) {
+        memo.replaying = match memo.replaying {
+            held @ Some(_) if replay => held,
+            None if replay => self.parts.replays.clone().acquire_owned().await.ok(),
+            Some(_) | None => None,
+        };
         let block = match self.read(from, to).await {
             Ok(block) => block,
-            Err(reason) => return (Event::Damaged(reason), published),
+            Err(reason) => return (Event::Damaged(reason), memo),
         };
         let Some(address) = self.address.clone() else {
-            return (Event::Pushed(Err(Trouble::NotSent("no address".to_owned()))), published);
+            return (Event::Pushed(Err(Trouble::NotSent("no address".to_owned()))), memo);
         };
-        let _replaying = if replay { self.parts.replays.acquire().await.ok() } else { None };
-        self.parts.lease.valid().await;
+        if !self.parts.lease.valid().await {
+            return (Event::Fenced, memo);
+        }
         let pushed = self.parts.fflow.push(&address, block).await;
         if pushed.is_ok() {
             self.worked(&address, WorkedStep::Push);
         }
-        let published = self.publish_again(&address, published);
-        (Event::Pushed(pushed.map_err(Trouble::from)), published)
+        memo.published = self.publish_again(&address, memo.published);
+        (Event::Pushed(pushed.map_err(Trouble::from)), memo)
     }
 
     fn publish_again(&self, url: &FlowUrl, published: Option<Timestamp>) -> Option<Timestamp> {
@@ -182,6 +201,13 @@ impl Errand {
         }
         self.parts.router.publish.do_send(PublishRoute { session: self.claim.session, url: url.clone() });
         Some(now)
+    }
+
+    /// A finish is evidence once its files were seen; without a holder address fflow's word is all there is.
+    fn finish_worked(&self, event: &Event) {
+        if let (Event::Completed, Some(address)) = (event, &self.address) {
+            self.worked(address, WorkedStep::Finish);
+        }
     }
 
     fn worked(&self, url: &FlowUrl, step: WorkedStep) {
@@ -215,11 +241,10 @@ impl Errand {
         let Some(address) = &self.address else {
             return Event::Finished(Err(Trouble::NotSent("no address".to_owned())));
         };
-        self.parts.lease.valid().await;
-        let finished = self.parts.fflow.finish(address, &self.saving_path).await;
-        if finished.is_ok() {
-            self.worked(address, WorkedStep::Finish);
+        if !self.parts.lease.valid().await {
+            return Event::Fenced;
         }
+        let finished = self.parts.fflow.finish(address, &self.saving_path).await;
         Event::Finished(finished.map_err(Trouble::from))
     }
 
@@ -240,7 +265,9 @@ impl Errand {
         let Some(address) = &self.address else {
             return Event::Deleted(Deleted::NoAnswer);
         };
-        self.parts.lease.valid().await;
+        if !self.parts.lease.valid().await {
+            return Event::Fenced;
+        }
         Event::Deleted(match self.parts.fflow.delete(address).await {
             Ok(()) => Deleted::Gone,
             Err(FflowError::Status { status: 404, .. }) => Deleted::Unknown,

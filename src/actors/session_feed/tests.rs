@@ -651,7 +651,7 @@ async fn a_release_in_the_middle_of_a_finish_leaves_it_to_work_on() {
 #[actix_rt::test]
 async fn without_a_lease_nothing_is_said_to_fflow() {
     let world = World::new();
-    world.keeper.extend(Timestamp(0), Duration::ZERO);
+    world.keeper.extend(crate::domain::ids::Timestamp(0), Duration::ZERO);
     world.upload(TOTAL).await;
     let _feed = world.feed().await;
     world.wait_until("it is numbered", || world.row().generation == Generation(1)).await;
@@ -670,7 +670,7 @@ async fn replays_take_turns() {
     let turn = world.parts.replays.clone().acquire_owned().await.unwrap();
     let _feed = world.feed().await;
     world.wait_until("it replays", || world.row().generation == Generation(2)).await;
-    world.wait_until("it is ready to push", || world.store.count(Call::Runs) >= 2).await;
+    world.wait_until("it is ready to push", || world.store.count(Call::Record) >= 2).await;
     world.probe.send(DropFlow { session: session() }).await.unwrap();
     assert_eq!(world.flow_bytes(2), 0);
     drop(turn);

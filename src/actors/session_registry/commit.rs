@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::SessionRegistry;
 use super::lane::Held;
@@ -59,7 +59,8 @@ impl SessionRegistry {
                 self.gather(held, ctx);
             }
             Err(error) => {
-                warn!(%error, session.id = %held.facts.session, "chunk could not be spooled, trying again");
+                // The board logs the change; a line for each of many held chunks would only bury it.
+                debug!(%error, session.id = %held.facts.session, "chunk could not be spooled, trying again");
                 let reason = match &error {
                     SpoolError::Full(why) => format!("{}: {why}", Readiness::FULL),
                     SpoolError::Io(_) | SpoolError::Damaged(_) | SpoolError::Foreign(_) => error.to_string(),

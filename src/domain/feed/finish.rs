@@ -39,7 +39,7 @@ pub(super) fn marked(mut feed: Feed, context: &Context<'_>) -> (Feed, Step) {
     }
     feed.finish_sent = Some(Since { at: context.now, ago: Duration::ZERO });
     if feed.leaving {
-        // Marked but surely not sent: not settled, so the next owner waits out the grace of an unknown finish.
+        // Marked but surely not sent: a settled release takes the mark back.
         return release(feed);
     }
     feed.then(Phase::Finishing, Step::Finish)

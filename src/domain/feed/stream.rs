@@ -167,10 +167,12 @@ pub(super) fn advanced(mut feed: Feed, committed: i64, sealed: bool, context: &C
     };
     match why {
         Why::Bytes if feed.sealed || feed.committed >= context.rules.start_bytes => gather(feed, context),
-        Why::Idle => go_on(feed, context),
+        Why::Idle if feed.sealed || feed.committed > feed.fed => go_on(feed, context),
         Why::FullerBlock if feed.sealed || feed.committed - feed.fed >= context.rules.push_block => {
             go_on(feed, context)
         }
-        Why::Bytes | Why::FullerBlock | Why::Pace | Why::Create | Why::Finish | Why::Look(_) => feed.stay(),
+        Why::Bytes | Why::Idle | Why::FullerBlock | Why::Pace | Why::Create | Why::Finish | Why::Look(_) => {
+            feed.stay()
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What one feed did so far, and what it may therefore not do next.
 
 use super::{Violation, require};
-use crate::domain::feed::{Created, Event, Feed, Step};
+use crate::domain::feed::{Created, Event, Feed, Step, Trouble};
 use crate::domain::ids::Generation;
 
 /// Follows one feed from its claim to its end.
@@ -13,7 +13,7 @@ pub struct FeedHistory {
     outstanding: Outstanding,
     /// The generation that was POSTed, unless the POST surely was not sent.
     posted: Option<Generation>,
-    /// A request to the current generation ended without a known good outcome, or a finish was written down.
+    /// A request to the current generation ended without a known good outcome, or a finish was asked for.
     doubtful: bool,
     released: bool,
     completed: bool,
@@ -24,6 +24,8 @@ pub struct FeedHistory {
 enum Outstanding {
     Nothing,
     Answer,
+    /// A mark that a settled release takes back, whether or not it was written.
+    Write,
     Time,
 }
 
@@ -73,7 +75,11 @@ impl FeedHistory {
                 self.posted = None;
                 self.outstanding = Outstanding::Nothing;
             }
-            Event::Pushed(Err(_)) | Event::Finished(_) | Event::Marked => {
+            Event::Finished(Err(Trouble::NotSent(_))) => {
+                self.doubtful = false;
+                self.outstanding = Outstanding::Nothing;
+            }
+            Event::Pushed(Err(_)) | Event::Finished(_) => {
                 self.doubtful = true;
                 self.outstanding = Outstanding::Nothing;
             }
@@ -87,6 +93,7 @@ impl FeedHistory {
             | Event::Resolved(_)
             | Event::Created(Created::At(_) | Created::Failed(_))
             | Event::Recorded
+            | Event::Marked
             | Event::Pushed(Ok(()))
             | Event::Looked(_)
             | Event::Deleted(_)
@@ -182,13 +189,16 @@ impl FeedHistory {
                 self.released = true;
                 self.outstanding = Outstanding::Answer;
             }
+            Step::Mark => self.outstanding = Outstanding::Write,
+            Step::Finish => {
+                self.doubtful = true;
+                self.outstanding = Outstanding::Answer;
+            }
             Step::Resolve { .. }
             | Step::Number(_)
             | Step::Create
             | Step::Record(_)
             | Step::Push { .. }
-            | Step::Mark
-            | Step::Finish
             | Step::Look
             | Step::Delete
             | Step::Weigh(_)

@@ -200,6 +200,8 @@ impl BrokerLink for LapinLink {
         const DEADLINE: Duration = Duration::from_secs(1);
         const REPLY_SUCCESS: u16 = 200;
         self.reporter.lost.store(true, Ordering::Release);
+        // Nobody waits any longer for an alarm to lift.
+        self.reporter.blocked.store(false, Ordering::Release);
         let Ok(farewell) = short("OK") else { return };
         let both = async {
             // What cannot be closed in good order is closed by its end.

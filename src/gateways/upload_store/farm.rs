@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, sql};
 use crate::domain::ids::{FlowName, SessionId};
 
 /// An ffmpeg process that may exist and is no longer wanted.
@@ -99,9 +99,16 @@ impl PgFarmStore {
         PgFarmStore { db }
     }
 
-    async fn execute(&self, sql: &str, values: Vec<Value>) -> Result<(), StoreError> {
-        self.db.execute_raw(statement(sql, values)).await?;
-        Ok(())
+    async fn query(&self, query: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
+        sql::within(async { Ok(self.db.query_all_raw(sql::statement(query, values)).await?) }).await
+    }
+
+    async fn execute(&self, query: &str, values: Vec<Value>) -> Result<(), StoreError> {
+        sql::within(async {
+            self.db.execute_raw(sql::statement(query, values)).await?;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -119,7 +126,7 @@ impl FarmStore for PgFarmStore {
     }
 
     async fn strays(&self, limit: u32) -> Result<Vec<Stray>, StoreError> {
-        let rows = self.db.query_all_raw(statement(STRAYS, vec![i64::from(limit).into()])).await?;
+        let rows = self.query(STRAYS, vec![i64::from(limit).into()]).await?;
         Ok(rows.iter().map(stray).collect::<Result<_, _>>()?)
     }
 
@@ -128,7 +135,7 @@ impl FarmStore for PgFarmStore {
     }
 
     async fn known_replicas(&self) -> Result<Vec<String>, StoreError> {
-        let rows = self.db.query_all_raw(statement(KNOWN_REPLICAS, Vec::new())).await?;
+        let rows = self.query(KNOWN_REPLICAS, Vec::new()).await?;
         Ok(rows.iter().map(|row| row.try_get("", "base_url")).collect::<Result<_, _>>()?)
     }
 
@@ -145,10 +152,6 @@ impl FarmStore for PgFarmStore {
 
 fn id_or_nil(session: Option<SessionId>) -> Uuid {
     session.map_or_else(Uuid::nil, |session| session.0)
-}
-
-fn statement(sql: &str, values: Vec<Value>) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
 fn stray(row: &QueryResult) -> Result<Stray, DbErr> {

@@ -106,7 +106,7 @@ pub trait FeedStore: Send + Sync {
     async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError>;
     /// FAILED: flow HIDDEN, video BLOCKED, the process a stray.
     async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError>;
-    /// Gives the session up. `fed` counts only if `settled`.
+    /// Gives the session up. `fed` counts only if `settled`; then a finish that was marked was surely not sent.
     async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError>;
     /// What speaks for the farm since this generation was created.
     async fn weigh(&self, session: SessionId, work: Work) -> Result<Evidence, StoreError>;
@@ -216,7 +216,10 @@ impl FeedStore for PgFeedStore {
     }
 
     async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError> {
-        let query = format!("UPDATE uploader.session SET owner = NULL, settled = $5, fed = $6 WHERE {GUARD}");
+        let query = format!(
+            "UPDATE uploader.session SET owner = NULL, settled = $5, fed = $6, \
+             finish_sent_at = CASE WHEN $5 THEN NULL ELSE finish_sent_at END WHERE {GUARD}"
+        );
         let fed = if settled { fed } else { 0 };
         self.guarded(&query, guard, vec![settled.into(), fed.into()]).await
     }

@@ -99,6 +99,7 @@ impl FeedStore for MemoryStore {
         self.guarded(Call::Release, guard, |row, _| {
             row.set_owner(None);
             (row.settled, row.fed) = (settled, if settled { fed } else { 0 });
+            row.finish_sent = row.finish_sent.filter(|_| !settled);
         })
         .await
     }
