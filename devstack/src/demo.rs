@@ -26,18 +26,19 @@ const DEFAULT_CHUNK: u64 = 8192;
 /// What the chunk road takes at most, in bytes.
 const LARGEST_CHUNK: u64 = 10 * 1024 * 1024;
 
-/// What the demo does, by options or environment.
+/// What the demo does, by options or environment. Sizes are text here, so that a wrong one, like everything that
+/// goes wrong, is told in the demo's last line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The video to upload: fragmented or faststart mp4, mpegts, mkv, webm, flv or avi; one is made by default
     #[arg(long, env = "VIDEO", default_value = "", hide_default_value = true)]
     video: OsString,
     /// Bytes in one chunk
-    #[arg(long, env = "CHUNK", default_value = "8192", value_parser = chunk_size)]
-    chunk: u64,
+    #[arg(long, env = "CHUNK", default_value = "8192")]
+    chunk: String,
     /// Exit after the check instead of staying up until Ctrl-C
-    #[arg(long = "exit", env = "DEMO_EXIT", num_args = 0..=1, default_value = "false", default_missing_value = "true", value_parser = parse_exit)]
-    exit: bool,
+    #[arg(long = "exit", env = "DEMO_EXIT", num_args = 0..=1, default_value = "false", default_missing_value = "true")]
+    exit: String,
 }
 
 /// A demo that has come to its good end and is still up.
@@ -61,15 +62,17 @@ pub(crate) async fn run(options: Options, interrupts: &mut Interrupts) -> ExitCo
 }
 
 async fn show(options: &Options, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+    let chunk = chunk_size(&options.chunk).with_context(|| format!("CHUNK={}", options.chunk))?;
+    let exit = parse_exit(&options.exit).with_context(|| format!("DEMO_EXIT={}", options.exit))?;
     tools::ensure(&tools::ALL)?;
     let workspace = Workspace::new("demo")?;
     let outcome = tokio::select! {
-        outcome = whole_road(options, &workspace) => outcome,
+        outcome = whole_road(Path::new(&options.video), chunk, &workspace) => outcome,
         signal = interrupts.next() => bail!("interrupted by {signal}"),
     };
     let Outcome { bytes, durations, farm } = outcome.inspect_err(|_| tell_of_logs(&workspace))?;
     let line = format!("DEMO OK: {bytes} bytes, dash {:.2} s, hls {:.2} s", durations.dash, durations.hls);
-    if options.exit {
+    if exit {
         farm.stop().await?;
         drop(workspace);
         println!("{line}");
@@ -87,11 +90,11 @@ async fn show(options: &Options, interrupts: &mut Interrupts) -> anyhow::Result<
 }
 
 /// Everything up to the check of what came out.
-async fn whole_road(options: &Options, workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let video = Video::get(Path::new(&options.video), workspace).await?;
+async fn whole_road(own: &Path, chunk: u64, workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let video = Video::get(own, workspace).await?;
     let farm = Farm::start(workspace).await?;
     let road = async {
-        let flow = upload::upload(&farm, &video, options.chunk).await?;
+        let flow = upload::upload(&farm, &video, chunk).await?;
         let durations = check::check(&flow, &video, workspace).await?;
         anyhow::Ok((flow, durations))
     };
@@ -101,6 +104,7 @@ async fn whole_road(options: &Options, workspace: &Workspace) -> anyhow::Result<
     };
     println!("{}", farm.addresses());
     println!("DASH          {}\nHLS           {}", flow.dash, flow.hls);
+    println!("play it       ffplay {}", flow.dash);
     Ok(Outcome { bytes: video.bytes, durations, farm })
 }
 
@@ -152,6 +156,21 @@ fn parse_exit(text: &str) -> anyhow::Result<bool> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn options_win_over_nothing_and_an_exit_needs_no_value() {
+        use clap::Parser;
+        let given = Arguments::parse_from(["demo", "--video", "my file.mkv", "--chunk", "65536", "--exit"]);
+        assert_eq!(given.options.video, "my file.mkv");
+        assert_eq!(chunk_size(&given.options.chunk).unwrap(), 65_536);
+        assert!(parse_exit(&given.options.exit).unwrap());
+    }
 
     #[test]
     fn a_chunk_size_is_bounded_and_empty_means_the_default() {

@@ -8,6 +8,7 @@
 
 mod claims;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,10 +66,14 @@ pub struct FflowForwarder {
     claiming: bool,
     polling: bool,
     beating: bool,
+    /// When the heartbeat after a lapse was sent: the lease is valid again once rows read after it were compared.
+    regained: Option<Timestamp>,
     /// When sessions of silent replicas may be taken: one lease after this one became valid.
     expired_from: Option<Timestamp>,
     leaving: Option<oneshot::Sender<usize>>,
     draining: bool,
+    /// The lease was given up: no further heartbeat may bring it back. A beat on its way asks when it begins.
+    left: Rc<Cell<bool>>,
 }
 
 impl FflowForwarder {
@@ -81,15 +86,17 @@ impl FflowForwarder {
             claiming: false,
             polling: false,
             beating: false,
+            regained: None,
             expired_from: None,
             leaving: None,
             draining: false,
+            left: Rc::default(),
         }
     }
 
     /// Says that this replica lives. The lease counts from before the heartbeat was sent.
     fn beat(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.beating, true) {
+        if self.left.get() || std::mem::replace(&mut self.beating, true) {
             return;
         }
         let sent = clock::now();
@@ -100,8 +107,8 @@ impl FflowForwarder {
             consuming,
             lease_seconds: self.parts.replica.lease.as_secs_f64(),
         };
-        let replicas = self.parts.replicas.clone();
-        let beat = async move { replicas.beat(&heartbeat).await };
+        let (replicas, left) = (self.parts.replicas.clone(), self.left.clone());
+        let beat = async move { if left.get() { Ok(()) } else { replicas.beat(&heartbeat).await } };
         ctx.spawn(
             beat.into_actor(self).map(move |result, forwarder, ctx| forwarder.beaten(sent, result, ctx)),
         );
@@ -128,10 +135,12 @@ impl FflowForwarder {
         let lease = self.parts.replica.lease;
         self.expired_from = Some(clock::now().after(lease));
         if self.running.is_empty() {
+            self.regained = None;
             return self.parts.keeper.extend(sent, lease);
         }
         info!(feeds = self.running.len(), "heartbeat is back, checking what is still ours");
-        self.poll_rows(ctx, move |forwarder| forwarder.parts.keeper.extend(sent, lease));
+        self.regained = Some(sent);
+        self.poll_rows(ctx);
     }
 
     fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {
@@ -158,7 +167,7 @@ impl Actor for FflowForwarder {
         self.beat(ctx);
         ctx.run_interval(self.parts.replica.heartbeat, |forwarder, ctx| forwarder.beat(ctx));
         ctx.run_interval(self.parts.config.sweep, |forwarder, ctx| forwarder.sweep(ctx));
-        ctx.run_interval(self.parts.config.advance_poll, |forwarder, ctx| forwarder.poll_rows(ctx, |_| {}));
+        ctx.run_interval(self.parts.config.advance_poll, Self::poll_rows);
         ctx.run_interval(self.parts.config.idle, |forwarder, ctx| forwarder.drop_idle_flows(ctx));
     }
 }
@@ -167,7 +176,7 @@ impl Supervised for FflowForwarder {
     /// Feeds whose address is dropped stop; their sessions are mine while no feed runs here, and are claimed anew.
     fn restarting(&mut self, _: &mut Self::Context) {
         self.running.clear();
-        (self.claiming, self.polling, self.beating) = (false, false, false);
+        (self.claiming, self.polling, self.beating, self.regained) = (false, false, false, None);
     }
 }
 
@@ -224,6 +233,7 @@ impl Handler<Drain> for FflowForwarder {
         let wait = async move { tokio::time::timeout(within, drained).await };
         let leave = wait.into_actor(self).then(move |answer, forwarder, _| {
             let left = if answer.is_ok() { 0 } else { forwarder.running.len() };
+            forwarder.left.set(true);
             async move {
                 if let Err(error) = replicas.leave(me).await {
                     warn!(%error, "the lease could not be given up, it will end by itself");
@@ -249,3 +259,6 @@ impl Handler<ListFeeds> for FflowForwarder {
         FedSessions(self.running.keys().copied().collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::client::AwcFflow;
+use crate::domain::feed::Trouble;
 use crate::domain::ids::FlowName;
 use crate::domain::route::FlowUrl;
 
@@ -29,6 +30,16 @@ pub enum FflowError {
     /// No answer in time, a reset, or an answer that cannot be read: it may have been applied.
     #[error("no answer: {0}")]
     Unknown(String),
+}
+
+impl From<FflowError> for Trouble {
+    fn from(error: FflowError) -> Self {
+        match error {
+            FflowError::NotSent(why) => Trouble::NotSent(why),
+            FflowError::Status { status, message } => Trouble::Status(status, message),
+            FflowError::Unknown(why) => Trouble::Unknown(why),
+        }
+    }
 }
 
 /// Speaks to the replicas of fflow.

@@ -291,3 +291,39 @@ async fn a_replica_that_leaves_in_mid_upload_is_not_noticed_by_the_client() {
     assert_eq!(world.fflow.flows().len(), 1, "handed over settled: no replay");
     assert_eq!(world.fflow.flows()[0].sha256, sha256(&file));
 }
+
+#[tokio::test]
+async fn a_replica_on_another_spool_refuses_to_run_and_says_how_to_mend_it() {
+    let world = World::new().await;
+    let _one = world.replica("one").await;
+    let elsewhere = world.workspace.folder("elsewhere").unwrap();
+    let two = world.replica_unready("two", &[("UPLOADER_SPOOL_DIR", elsewhere.to_str().unwrap())]).await;
+    let status = two.process.wait_exit(SOON).await.unwrap();
+    let said = two.process.log_tail(5);
+    assert!(!status.success() && said.contains("UPLOADER_SPOOL_DIR"), "{status}: {said}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+    let world = World::new().await;
+    let one = world.replica("one").await;
+    let client = world.client().await;
+    let file = bytes(66, 600_000);
+    let upload = world.announce_one(file.len()).await;
+    let hang = FaultRule::on(CallKind::Push, Fault::HangAfterEffect(None));
+    let rule = world.fflow.inject(hang);
+    client.upload_range(&upload, &file, 100_000, 0, 500_000).await;
+    world.wait("a push to hang", SOON, async || world.fflow.struck(rule) > 0).await;
+    one.process.signal(Signal::SIGTERM).unwrap();
+    world.wait("it to be leaving", SOON, async || one.readyz().await.1.contains("leaving")).await;
+    let second = Instant::now();
+    // It may have left by itself in the meantime; that is no failure either.
+    let _ = one.process.signal(Signal::SIGTERM);
+    assert!(one.process.wait_exit(Duration::from_secs(2)).await.is_ok(), "{:?}", second.elapsed());
+    world.fflow.disarm(rule);
+    let _two = world.replica("two").await;
+    client.upload_range(&upload, &file, 100_000, 500_000, file.len()).await;
+    world.distributed(&upload).await;
+    let whole = world.fflow.flows().into_iter().find(|flow| flow.finished).unwrap();
+    assert_eq!(whole.sha256, sha256(&file));
+}

@@ -6,7 +6,7 @@ use anyhow::bail;
 use devstack::{Balancer, Nginx, PortLease, Process, Signal, Stack, Workspace};
 
 use super::Step;
-use super::replica::{UploaderSettings, program, start};
+use super::replica::{Uploader, UploaderSettings, program, start};
 
 const FFLOW_REPLICAS: u16 = 3;
 /// One for each file that is in transfer at a moment.
@@ -21,7 +21,7 @@ const DATABASE: &str = "retube";
 /// Everything that runs. Processes are stopped in the order of the fields.
 pub(crate) struct Farm {
     gateway: Process,
-    uploaders: Vec<Process>,
+    uploaders: Vec<Uploader>,
     neighbours: Vec<Process>,
     balancer: Nginx,
     stack: Stack,
@@ -80,7 +80,11 @@ impl Farm {
 
     /// Where everything is, for people.
     pub(crate) fn addresses(&self) -> String {
-        format!(
+        let ready = self
+            .uploaders
+            .iter()
+            .map(|uploader| format!("\n{:<13} {}/readyz", uploader.process.name(), uploader.url));
+        let servers = format!(
             "gateway       {}\nholder        {}\nfflow (nginx) {}\nRabbitMQ      {}\nPostgreSQL    {}\nRedis         redis://{}:{}",
             self.gateway_url,
             self.holder_url,
@@ -89,7 +93,8 @@ impl Farm {
             self.stack.postgres.url(DATABASE),
             self.stack.redis.host(),
             self.stack.redis.port(),
-        )
+        );
+        servers + &ready.collect::<String>()
     }
 
     /// Returns when a process has ended that should not have.
@@ -109,27 +114,28 @@ impl Farm {
     fn processes(&self) -> impl Iterator<Item = &Process> {
         let servers =
             [self.stack.postgres.process(), self.stack.redis.process(), self.stack.rabbitmq.process()];
-        let ours =
-            self.uploaders.iter().chain(&self.neighbours).chain([&self.gateway, self.balancer.process()]);
-        ours.chain(servers)
+        self.ours().chain([self.balancer.process()]).chain(servers)
+    }
+
+    /// The programs of this workspace, clients before those that they need.
+    fn ours(&self) -> impl Iterator<Item = &Process> {
+        let uploaders = self.uploaders.iter().map(|uploader| &uploader.process);
+        [&self.gateway].into_iter().chain(uploaders).chain(&self.neighbours)
     }
 
     /// Stops everything: the programs of ours as in production, the servers without ceremony.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let step = Step::spin("stopping");
-        let ours: Vec<&Process> =
-            [&self.gateway].into_iter().chain(&self.uploaders).chain(&self.neighbours).collect();
-        for process in &ours {
+        for process in self.ours() {
             process.signal(Signal::SIGTERM)?;
         }
-        for process in &ours {
+        for process in self.ours() {
             step.say(process.name());
             if process.wait_exit(STOP).await.is_err() {
                 bail!("{} did not stop within {STOP:?} of SIGTERM", process.name());
             }
         }
         step.say("servers");
-        drop(ours);
         drop(self);
         step.done("nothing is left running");
         Ok(())
@@ -190,7 +196,7 @@ async fn uploaders(
     settings: &UploaderSettings,
     step: &Step,
     workspace: &Workspace,
-) -> anyhow::Result<Vec<Process>> {
+) -> anyhow::Result<Vec<Uploader>> {
     let mut uploaders = Vec::new();
     for (role, standalone) in [("uploader-1", false), ("uploader-2", false), ("standalone", true)] {
         step.part(role);

@@ -1,8 +1,9 @@
 //! Progress on standard error: bars for people, lines for files.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// One long step; tells when it begins and when it is done. One that is dropped before has failed.
 pub(crate) struct Step {
@@ -30,6 +31,7 @@ impl Step {
     }
 
     fn with(bar: ProgressBar, what: &'static str, template: &str) -> Self {
+        bar.set_draw_target(target(std::io::stderr().is_terminal()));
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -67,5 +69,20 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Bars are for terminals: in a file they would be noise.
+fn target(is_terminal: bool) -> ProgressDrawTarget {
+    if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_off_where_nobody_watches() {
+        assert!(target(false).is_hidden());
     }
 }

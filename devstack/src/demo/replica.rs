@@ -1,6 +1,5 @@
 //! Starts the built programs that stand beside the running one.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +17,18 @@ pub(crate) fn program(name: &str, role: &str, workspace: &Workspace) -> anyhow::
     if !path.is_file() {
         bail!("{} is not built: cargo build --workspace", path.display());
     }
-    Ok(Process::command(path).name(role).log(workspace.log(role)).current_dir(workspace.path()))
+    let builder = Process::command(path).name(role).log(workspace.log(role)).current_dir(workspace.path());
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    Ok(inherited
+        .filter(|name| is_setting(&name.to_string_lossy()))
+        .fold(builder, |builder, name| builder.env_remove(name)))
+}
+
+/// True for the settings of our programs: those of the person's own system must not lead the demo to its servers.
+fn is_setting(name: &str) -> bool {
+    const FAMILIES: [&str; 7] = ["AMQP_", "CHUNK_", "DB_", "FFLOW_", "GATEWAY_", "SCHEDULER_", "UPLOADER_"];
+    let wanted = name.starts_with("UPLOADER_LOG_");
+    !wanted && (name.starts_with("VIDEO_TTL") || FAMILIES.iter().any(|family| name.starts_with(family)))
 }
 
 /// Starts a program and waits until `path` on its port answers 200.
@@ -34,6 +44,14 @@ pub(crate) async fn start(builder: ProcessBuilder, port: &PortLease, path: &str)
         bail!("{} did not get ready\nthe end of its log:\n{}", process.name(), process.log_tail(15));
     }
     Ok(process)
+}
+
+/// One replica of the service.
+pub(crate) struct Uploader {
+    pub(crate) process: Process,
+    /// Where it tells of its health.
+    pub(crate) url: String,
+    _port: PortLease,
 }
 
 /// The environment of every uploader of one farm.
@@ -65,14 +83,29 @@ impl UploaderSettings {
         role: &str,
         standalone: bool,
         workspace: &Workspace,
-    ) -> anyhow::Result<Process> {
+    ) -> anyhow::Result<Uploader> {
         let port = PortLease::take()?;
-        let address: SocketAddr = port.address().parse().context("a port without an address")?;
         let builder = self
             .apply(program("uploader-v4", role, workspace)?)
             .arg("serve")
-            .env("UPLOADER_HTTP_ADDR", address.to_string())
+            .env("UPLOADER_HTTP_ADDR", port.address())
             .env("SCHEDULER_CLEAR_UPLOAD_RESOURCES_ENABLED", standalone.to_string());
-        start(builder, &port, "/readyz").await
+        let process = start(builder, &port, "/readyz").await?;
+        Ok(Uploader { process, url: format!("http://{}", port.address()), _port: port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_another_system_are_not_inherited() {
+        for name in ["FFLOW_CACHE_URL", "UPLOADER_CONFIG", "DB_PASSWORD_FILE", "VIDEO_TTL", "GATEWAY_TOKEN"] {
+            assert!(is_setting(name), "{name}");
+        }
+        for name in ["PATH", "CHUNK", "VIDEO", "RUST_LOG", "UPLOADER_LOG_FILTER"] {
+            assert!(!is_setting(name), "{name}");
+        }
     }
 }

@@ -30,6 +30,8 @@ impl Video {
     /// The file `own`, or the sample when that is empty.
     pub(crate) async fn get(own: &Path, workspace: &Workspace) -> anyhow::Result<Self> {
         let path = if own.as_os_str().is_empty() { sample(workspace).await? } else { own.to_owned() };
+        // ffprobe would take some relative paths for options or protocols.
+        let path = path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
         let meta = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let bytes = meta.len();
         if !meta.is_file() || !(1..=LARGEST_FILE).contains(&bytes) {
@@ -41,11 +43,23 @@ impl Video {
                 path.display()
             );
         }
-        let probed = probe(&path.to_string_lossy(), &[], workspace).await?;
-        let seconds =
-            duration(&probed.facts).with_context(|| format!("no duration in {}", path.display()))?;
+        let seconds = judge(&path, workspace).await.with_context(|| path.display().to_string())?;
         Ok(Self { path, bytes, seconds })
     }
+}
+
+/// The duration in seconds of a file that has pictures, also when its bytes come without a name and in order, as
+/// fflow's ffmpeg gets them: by its name alone a text can pass for a video.
+async fn judge(path: &Path, workspace: &Workspace) -> anyhow::Result<f64> {
+    let nameless = workspace.path().join("video");
+    std::os::unix::fs::symlink(path, &nameless).context("cannot link the video")?;
+    let nameless = nameless.to_string_lossy();
+    let streamed = probe(&nameless, &["-seekable", "0"], workspace).await?;
+    if !has_pictures(&streamed.facts) {
+        bail!("it has no pictures, and fflow takes videos only");
+    }
+    let whole = probe(&nameless, &[], workspace).await?;
+    duration(&whole.facts).context("its duration cannot be told")
 }
 
 /// What ffprobe found, and what it complained of.
@@ -73,6 +87,8 @@ pub(crate) async fn probe(what: &str, options: &[&str], workspace: &Workspace) -
         .arg(&output)
         .arg(what)
         .log(&log)
+        // What it is to look at is on this machine.
+        .env_remove("http_proxy")
         .start()?;
     let status = process.wait_exit(PROBING).await?;
     let complaints = process.log_tail(20);
@@ -87,6 +103,11 @@ pub(crate) async fn probe(what: &str, options: &[&str], workspace: &Workspace) -
 /// The duration that ffprobe found, in seconds.
 pub(crate) fn duration(facts: &Value) -> Option<f64> {
     facts.get("format")?.get("duration")?.as_str()?.parse().ok()
+}
+
+fn has_pictures(facts: &Value) -> bool {
+    let mut streams = facts.get("streams").and_then(Value::as_array).into_iter().flatten();
+    streams.any(|stream| stream.get("codec_type").and_then(Value::as_str) == Some("video"))
 }
 
 /// Makes the sample unless it is there.
@@ -144,6 +165,16 @@ mod tests {
     fn the_progress_report_is_read() {
         assert_eq!(seconds_made("out_time_us=1000000\nframe=9\nout_time_us=7500000\nprogress=continue"), 7);
         assert_eq!(seconds_made("out_time_us=N/A"), 0);
+    }
+
+    #[test]
+    fn a_sound_alone_is_no_video() {
+        let streams = |kinds: &[&str]| -> Vec<Value> {
+            kinds.iter().map(|kind| serde_json::json!({ "codec_type": kind })).collect()
+        };
+        assert!(has_pictures(&serde_json::json!({"streams": streams(&["audio", "video"])})));
+        assert!(!has_pictures(&serde_json::json!({"streams": streams(&["audio", "data"])})));
+        assert!(!has_pictures(&serde_json::json!({})));
     }
 
     #[test]

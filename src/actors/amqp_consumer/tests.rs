@@ -1,3 +1,4 @@
+//! The consumer alone, between a broker and a validator in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::sync::Mutex;
 

@@ -1,3 +1,4 @@
+//! The validator alone: what it hands on, and what it answers itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::time::Duration;
 

@@ -68,27 +68,32 @@ impl FflowForwarder {
         self.running.values().filter(|running| !running.waiting).count()
     }
 
-    /// One query for all feeds: bytes that other replicas stored, and rows that are no longer ours. `then` runs when
-    /// the rows have been compared.
-    pub(super) fn poll_rows(&mut self, ctx: &mut Context<Self>, then: impl FnOnce(&mut Self) + 'static) {
+    /// One query for all feeds: bytes that other replicas stored, and rows that are no longer ours. After a lapse the
+    /// lease is valid again when rows have been compared that were read after the heartbeat came back.
+    pub(super) fn poll_rows(&mut self, ctx: &mut Context<Self>) {
         if self.running.is_empty() || self.polling {
             return;
         }
         self.polling = true;
+        let regained = self.regained.take();
         let sessions: Vec<SessionId> = self.running.keys().copied().collect();
         let store = self.parts.store.clone();
         let read = async move {
             let result = store.rows(&sessions).await;
             (sessions, result)
         };
-        ctx.spawn(read.into_actor(self).map(|(sessions, result), forwarder, _| {
+        ctx.spawn(read.into_actor(self).map(move |(sessions, result), forwarder, ctx| {
             forwarder.polling = false;
             match result {
                 Ok(rows) => {
                     forwarder.compare(&sessions, rows);
-                    then(forwarder);
+                    let lease = forwarder.parts.replica.lease;
+                    regained.into_iter().for_each(|sent| forwarder.parts.keeper.extend(sent, lease));
                 }
                 Err(error) => warn!(%error, "feeds could not learn of new bytes"),
+            }
+            if forwarder.regained.is_some() {
+                forwarder.poll_rows(ctx);
             }
         }));
     }

@@ -171,7 +171,7 @@ impl Errand {
             self.worked(&address, WorkedStep::Push);
         }
         let published = self.publish_again(&address, published);
-        (Event::Pushed(pushed.map_err(trouble)), published)
+        (Event::Pushed(pushed.map_err(Trouble::from)), published)
     }
 
     fn publish_again(&self, url: &FlowUrl, published: Option<Timestamp>) -> Option<Timestamp> {
@@ -220,7 +220,7 @@ impl Errand {
         if finished.is_ok() {
             self.worked(address, WorkedStep::Finish);
         }
-        Event::Finished(finished.map_err(trouble))
+        Event::Finished(finished.map_err(Trouble::from))
     }
 
     async fn look(&self) -> Event {
@@ -290,13 +290,5 @@ impl Errand {
             warn!(%error, transient, "release did not succeed, the lease will end instead");
         }
         Event::Released
-    }
-}
-
-fn trouble(error: FflowError) -> Trouble {
-    match error {
-        FflowError::NotSent(why) => Trouble::NotSent(why),
-        FflowError::Status { status, message } => Trouble::Status(status, message),
-        FflowError::Unknown(why) => Trouble::Unknown(why),
     }
 }

@@ -1,3 +1,4 @@
+//! Deliveries and replies as they stand on the wire.
 #![allow(clippy::unwrap_used)]
 use lapin::types::parsing::parse_field_table;
 use serde::Deserialize;

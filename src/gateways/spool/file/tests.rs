@@ -1,3 +1,4 @@
+//! The spool on a real directory, with files that are cut, damaged and full.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::os::unix::fs::FileExt;
 
