@@ -1,9 +1,12 @@
 //! Every message that crosses an actor's border, in the order of the roads.
 
+mod cleaning;
+
 use std::collections::HashSet;
 
 use actix::prelude::*;
 
+pub use self::cleaning::{ExpireSessions, Expiry, JanitorReport, RunOnce, SweepStrays, Swept, Tick};
 use crate::domain::chunk::{Chunk, RawDelivery};
 use crate::domain::ids::{Epoch, FlowName, Generation, ReplicaId, SessionId};
 use crate::domain::route::FlowUrl;

@@ -22,15 +22,17 @@ use tracing_actix::ActorInstrument;
 
 use self::evidence::{Evidence, Seen};
 use self::shared_routes::SharedRoutes;
+pub use self::strays::StrayRound;
 use self::strays::Sweeper;
-pub use self::strays::{StrayRound, SweepStrays, Swept};
 use crate::config::FflowConfig;
 use crate::domain::ids::FlowName;
 use crate::domain::route::{self, AllowList, FlowUrl};
 use crate::gateways::fflow::{Fflow, FflowError};
 use crate::gateways::route_store::RouteStore;
 use crate::gateways::upload_store::farm::FarmStore;
-use crate::messages::{DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow};
+use crate::messages::{
+    DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow, SweepStrays, Swept,
+};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// How long evidence gathers before it is written.

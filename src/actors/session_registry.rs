@@ -1,13 +1,14 @@
 //! Stores chunks into their sessions and remembers how far each upload has come.
 //!
-//! Hears    AdmitChunk (ChunkValidator), Ping
+//! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping
 //! Tells    SessionAdvanced to FflowForwarder; everything else goes through the ticket
-//! Owns     the right to change how far a session is; the truth is in PostgreSQL, nothing is cached
+//! Owns     the right to change how far a session is and to end it for want of use; the truth is in PostgreSQL, nothing is cached
 //! Decides  nothing itself, see `domain::session`
 //! Fails    a batch that PostgreSQL could not run is looked at again with backoff until the chunks' deadline; one that
 //!          it refuses is halved until the culprit is alone; restarted, it drops its tickets and starts clean
 
 mod commit;
+mod expiry;
 mod lane;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,7 +26,8 @@ use crate::domain::session::{self, Session, Terms};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
-use crate::messages::{AdmitChunk, Ping, SessionAdvanced};
+use crate::gateways::upload_store::cleaning::CleaningStore;
+use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, SessionAdvanced};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// Pause between two looks at a full volume.
@@ -37,6 +39,8 @@ const ROOM_BYTES: u64 = 64 << 20;
 pub struct RegistryParts {
     /// The truth.
     pub store: Arc<dyn ChunkStore>,
+    /// The same truth, for ending what is abandoned.
+    pub cleaning: Arc<dyn CleaningStore>,
     /// The bytes.
     pub spool: Arc<dyn Spool>,
     /// Who hears of progress.
@@ -110,6 +114,15 @@ impl Handler<AdmitChunk> for SessionRegistry {
         lane.push(Held::new(message.chunk, message.ticket, clock::now()));
         self.ask_look(id);
         self.look(ctx);
+    }
+}
+
+impl Handler<ExpireSessions> for SessionRegistry {
+    type Result = ResponseFuture<Expiry>;
+
+    /// Chunks on their way need no word of it: their commit is judged on locked rows.
+    fn handle(&mut self, asked: ExpireSessions, _: &mut Self::Context) -> Self::Result {
+        Box::pin(expiry::expire(self.parts.cleaning.clone(), asked))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::actors::amqp_consumer::AmqpConsumer;
 use crate::actors::chunk_validator::ChunkValidator;
 use crate::actors::fflow_forwarder::{FflowForwarder, ForwarderParts};
 use crate::actors::fflow_router::{FflowRouter, StrayRound};
+use crate::actors::janitor_scheduler::{JanitorParts, JanitorScheduler};
 use crate::actors::session_feed::{FeedParts, RouterDesk, SessionFeed};
 use crate::actors::session_registry::{RegistryParts, SessionRegistry};
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::gateways::broker::LapinBroker;
 use crate::gateways::fflow::{AwcFflow, Fflow};
 use crate::gateways::holder::{AwcHolder, Holder};
 use crate::gateways::upload_store::chunks::PgChunkStore;
+use crate::gateways::upload_store::cleaning::PgCleaningStore;
 use crate::gateways::upload_store::farm::PgFarmStore;
 use crate::gateways::upload_store::feeds::PgFeedStore;
 use crate::lease;
@@ -37,6 +39,7 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 /// FflowRouter and FflowForwarder with its feeds.
 pub(super) struct FeedLine {
     forwarder: Addr<FflowForwarder>,
+    router: Addr<FflowRouter>,
     pub(super) pulses: Vec<Pulse>,
 }
 
@@ -82,10 +85,10 @@ impl FeedLine {
             FflowForwarder::new(parts)
         });
         let pulses = vec![
-            Pulse { name: "FflowRouter", ping: router.recipient() },
+            Pulse { name: "FflowRouter", ping: router.clone().recipient() },
             Pulse { name: "FflowForwarder", ping: forwarder.clone().recipient() },
         ];
-        FeedLine { forwarder, pulses }
+        FeedLine { forwarder, router, pulses }
     }
 
     fn advanced(&self) -> Recipient<SessionAdvanced> {
@@ -148,7 +151,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// AmqpConsumer, ChunkValidator and SessionRegistry.
+/// AmqpConsumer, ChunkValidator and SessionRegistry, and the JanitorScheduler where it is enabled.
 pub(super) struct ChunkLine {
     consumer: Addr<AmqpConsumer>,
     drain_within: Duration,
@@ -161,6 +164,7 @@ impl ChunkLine {
         let mailbox = usize::from(config.amqp.prefetch) * 2;
         let parts = RegistryParts {
             store: Arc::new(PgChunkStore::new(foundation.db.clone())),
+            cleaning: Arc::new(PgCleaningStore::new(foundation.db.clone())),
             spool: foundation.spool.clone(),
             forwarder: feeds.advanced(),
             config: config.chunk.clone(),
@@ -184,11 +188,12 @@ impl ChunkLine {
             ctx.set_mailbox_capacity(mailbox);
             AmqpConsumer::new(broker, validate, amqp, readiness).with_settle_share(share)
         });
-        let pulses = vec![
-            Pulse { name: "SessionRegistry", ping: registry.recipient() },
+        let mut pulses = vec![
+            Pulse { name: "SessionRegistry", ping: registry.clone().recipient() },
             Pulse { name: "ChunkValidator", ping: validator.recipient() },
             Pulse { name: "AmqpConsumer", ping: consumer.clone().recipient() },
         ];
+        pulses.extend(janitor(foundation, feeds, &registry));
         let drain_within = config.replica.shutdown_settle + CLOSE_WITHIN;
         ChunkLine { consumer, drain_within, pulses }
     }
@@ -198,4 +203,22 @@ impl ChunkLine {
         let drain = tokio::time::timeout(self.drain_within, self.consumer.send(Drain));
         drain.await.map_or(0, |answer| answer.unwrap_or(0))
     }
+}
+
+/// The pulse keeps the janitor: it ends with its line.
+fn janitor(foundation: &Foundation, feeds: &FeedLine, registry: &Addr<SessionRegistry>) -> Option<Pulse> {
+    let config = foundation.config.janitor.clone();
+    if !config.enabled {
+        return None;
+    }
+    let parts = JanitorParts {
+        store: Arc::new(PgCleaningStore::new(foundation.db.clone())),
+        spool: foundation.spool.clone(),
+        expire: registry.clone().recipient(),
+        drop_flow: feeds.router.clone().recipient(),
+        sweep: feeds.router.clone().recipient(),
+        config,
+    };
+    let janitor = Supervisor::start(move |_| JanitorScheduler::new(parts));
+    Some(Pulse { name: "JanitorScheduler", ping: janitor.recipient() })
 }

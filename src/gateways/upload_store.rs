@@ -1,6 +1,7 @@
 //! PostgreSQL: the truth about sessions, in transactions with one order of locks.
 
 pub mod chunks;
+pub mod cleaning;
 pub mod farm;
 pub mod feeds;
 pub mod pool;

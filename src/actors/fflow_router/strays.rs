@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
@@ -12,6 +11,7 @@ use crate::domain::route::{self, AllowList, FlowUrl};
 use crate::gateways::fflow::{Fflow, FflowError};
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::farm::{FarmStore, Stray};
+use crate::messages::Swept;
 
 /// Strays looked at in one round.
 const BATCH: u32 = 128;
@@ -19,20 +19,6 @@ const BATCH: u32 = 128;
 const AT_ONCE: usize = 4;
 /// No further stray is begun after this.
 const ROUND: Duration = Duration::from_secs(45);
-
-/// JanitorScheduler to FflowRouter: delete some of the processes that nobody wants any more.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Swept")]
-pub struct SweepStrays;
-
-/// What a round did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, MessageResponse)]
-pub struct Swept {
-    /// Strays that were looked at.
-    pub seen: usize,
-    /// Of them, those that are gone for good.
-    pub gone: usize,
-}
 
 /// When strays are swept, and when they are given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use crate::domain::session::{Admission, Refusal, RefusalKind, SharedRows};
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
 use crate::gateways::spool::{Run, SpoolError, Stored, Volume};
 use crate::readiness::{Dependency, State};
+use crate::testkit::memory_cleaning::MemoryCleaning;
 use crate::testkit::memory_spool::{Health, MemorySpool};
 use crate::testkit::memory_store::{Call, Fault, MemoryStore};
 use crate::ticket::{DeliveryId, Settlement, Ticket, Verdict};
@@ -104,6 +105,7 @@ impl World {
         let probe = Probe(desk.clone()).start();
         let parts = RegistryParts {
             store: Arc::new(store.clone()),
+            cleaning: Arc::new(MemoryCleaning::default()),
             spool: setting.spool.unwrap_or_else(|| Arc::new(spool.clone())),
             forwarder: probe.clone().recipient(),
             config: setting.config,

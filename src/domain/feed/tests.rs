@@ -304,6 +304,15 @@ fn a_drained_open_session_is_released_settled_after_its_idle_time() {
 }
 
 #[test]
+fn hearing_again_of_bytes_it_has_fed_does_not_keep_a_feed_from_being_idle() {
+    let mut walk = Walk::of(Claim { committed: 150, sealed: false, ..claim() });
+    while !(matches!(walk.last, Step::Wait { .. }) && walk.feed.fed() == 150) {
+        walk.go_on();
+    }
+    assert_eq!(walk.hear(Event::Advanced { committed: 150, sealed: false }), Step::Stay);
+}
+
+#[test]
 fn a_settled_claim_goes_on_where_the_former_owner_stopped() {
     let mut walk = Walk::of(settled(150));
     assert_eq!(walk.last, Step::Resolve { stored: Some("as stored".to_owned()) });

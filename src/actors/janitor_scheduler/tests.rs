@@ -1,0 +1,165 @@
+//! The janitor alone: what it asks of its neighbours, and what it does when they fail.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::config::{Config, ConfigSources};
+use crate::gateways::spool::Spool;
+use crate::messages::{Expiry, Swept};
+use crate::testkit::memory_cleaning::MemoryCleaning;
+use crate::testkit::memory_spool::{Health, MemorySpool, admitted};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers for the registry and the router.
+#[derive(Clone, Default)]
+struct Probe {
+    asked: Arc<Mutex<Vec<ExpireSessions>>>,
+    dropped: Arc<Mutex<Vec<SessionId>>>,
+    redis_away: Arc<Mutex<bool>>,
+}
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+}
+
+impl Handler<ExpireSessions> for Probe {
+    type Result = Expiry;
+
+    fn handle(&mut self, asked: ExpireSessions, _: &mut Self::Context) -> Expiry {
+        self.asked.lock().unwrap().push(asked);
+        Expiry { deleted: 1, ..Expiry::default() }
+    }
+}
+
+impl Handler<DropFlow> for Probe {
+    type Result = bool;
+
+    fn handle(&mut self, DropFlow { session }: DropFlow, _: &mut Self::Context) -> bool {
+        self.dropped.lock().unwrap().push(session);
+        !*self.redis_away.lock().unwrap()
+    }
+}
+
+impl Handler<SweepStrays> for Probe {
+    type Result = Swept;
+
+    fn handle(&mut self, _: SweepStrays, _: &mut Self::Context) -> Swept {
+        Swept { seen: 3, gone: 2 }
+    }
+}
+
+struct World {
+    store: MemoryCleaning,
+    spool: MemorySpool,
+    probe: Probe,
+    janitor: Addr<JanitorScheduler>,
+}
+
+impl World {
+    fn new(interval: Duration) -> Self {
+        let (store, spool, probe) = (MemoryCleaning::default(), MemorySpool::default(), Probe::default());
+        let neighbour = probe.clone().start();
+        let mut config = Config::load(ConfigSources::default()).unwrap().0.janitor;
+        (config.interval, config.batch) = (interval, 2);
+        let parts = JanitorParts {
+            store: Arc::new(store.clone()),
+            spool: Arc::new(spool.clone()),
+            expire: neighbour.clone().recipient(),
+            drop_flow: neighbour.clone().recipient(),
+            sweep: neighbour.recipient(),
+            config,
+        };
+        let janitor = Supervisor::start(move |_| JanitorScheduler::new(parts));
+        World { store, spool, probe, janitor }
+    }
+
+    /// One whose own clock does not strike during a test.
+    fn still() -> Self {
+        Self::new(Duration::from_secs(3600))
+    }
+
+    async fn run(&self) -> JanitorReport {
+        self.janitor.send(RunOnce).await.unwrap()
+    }
+
+    async fn fill(&self, number: u128) -> SessionId {
+        let admission = admitted(session(number), 0, 4).unwrap();
+        self.spool.append(admission, bytes::Bytes::from_static(b"data")).await.unwrap();
+        session(number)
+    }
+}
+
+fn session(number: u128) -> SessionId {
+    SessionId(Uuid::from_u128(number))
+}
+
+#[actix_rt::test]
+async fn a_run_ends_buries_cleans_and_reports() {
+    let world = World::still();
+    let (ended, live, late) = (world.fill(1).await, world.fill(2).await, world.fill(3).await);
+    let (unknown, failed) = (world.fill(4).await, world.fill(5).await);
+    world.store.with(|content| {
+        content.known = vec![ended, live, failed];
+        content.uncleaned = vec![ended];
+        content.cleaned = vec![late];
+        content.failed = vec![failed];
+        content.tombstones = 1;
+    });
+    let report = world.run().await;
+    assert_eq!((report.expiry.deleted, report.buried, report.cleaned), (1, 1, 2));
+    assert_eq!((report.given_up, report.strays, report.tombstones), (1, 2, 1));
+    assert_eq!(report.error, None);
+    assert!(world.spool.holds(live));
+    for gone in [ended, late, unknown, failed] {
+        assert!(!world.spool.holds(gone), "{gone}");
+    }
+    assert_eq!(*world.probe.dropped.lock().unwrap(), [ended, unknown]);
+    let again = world.run().await;
+    assert_eq!((again.buried, again.cleaned, again.given_up), (0, 0, 0));
+}
+
+#[actix_rt::test]
+async fn without_redis_the_bytes_go_and_the_route_is_left_to_the_next_run() {
+    let world = World::still();
+    let ended = world.fill(1).await;
+    world.store.with(|content| content.uncleaned = vec![ended]);
+    *world.probe.redis_away.lock().unwrap() = true;
+    let report = world.run().await;
+    assert!(report.error.unwrap().contains("route"));
+    assert!(!world.spool.holds(ended));
+    *world.probe.redis_away.lock().unwrap() = false;
+    assert_eq!(world.run().await.cleaned, 1);
+}
+
+#[actix_rt::test]
+async fn a_part_that_fails_does_not_stop_the_others() {
+    let world = World::still();
+    let ended = world.fill(1).await;
+    world.store.with(|content| content.uncleaned = vec![ended]);
+    world.spool.set_health(Health::Away);
+    let report = world.run().await;
+    assert!(report.error.unwrap().contains("away"));
+    assert_eq!((report.expiry.deleted, report.cleaned, report.strays), (1, 0, 2));
+    world.spool.set_health(Health::Sound);
+    world.store.with(|content| content.away = true);
+    assert_eq!(world.run().await.strays, 2);
+    world.store.with(|content| content.away = false);
+    assert_eq!(world.run().await.cleaned, 1);
+}
+
+#[actix_rt::test]
+async fn its_clock_strikes_again_after_each_run() {
+    let world = World::new(Duration::from_millis(5));
+    let end = Instant::now() + DEADLINE;
+    while world.probe.asked.lock().unwrap().len() < 3 {
+        assert!(Instant::now() < end, "three runs");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = world.probe.asked.lock().unwrap()[0];
+    assert_eq!(asked, ExpireSessions { ttl: Duration::from_secs(3600), limit: 2 });
+}

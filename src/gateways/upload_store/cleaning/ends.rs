@@ -1,0 +1,101 @@
+//! What is left of sessions that have ended, and of those whose rows others removed.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait, Value};
+
+use super::super::StoreError;
+use super::super::rows::get;
+use super::super::sql::{statement, uuids};
+use super::Folders;
+use super::expiry::{EXPIRE, strays_of};
+use crate::domain::ids::SessionId;
+
+/// The reason that late chunks of such a session are told.
+const REMOVED: &str = "removed by another";
+
+/// Locked first, looked at again in a later statement: between the two nobody can make the row come back.
+pub(super) async fn expire_removed(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
+    const ORPHANED: &str = "state IN ('OPEN', 'SEALED', 'FAILED') \
+         AND NOT EXISTS (SELECT 1 FROM upload_sessions u WHERE u.id = session_id)";
+    let transaction = db.begin().await?;
+    let lock = format!(
+        "SELECT session_id FROM uploader.session WHERE {ORPHANED} ORDER BY session_id LIMIT $1 \
+         FOR NO KEY UPDATE SKIP LOCKED"
+    );
+    let orphans = sessions(&transaction, &lock, [i64::from(limit).into()]).await?;
+    if orphans.is_empty() {
+        transaction.rollback().await?;
+        return Ok(0);
+    }
+    let theirs = format!("session_id = ANY($1) AND {ORPHANED}");
+    transaction.execute_raw(statement(&strays_of(&theirs), [uuids(&orphans)])).await?;
+    let expire = format!("{EXPIRE} WHERE {theirs}");
+    let expired = transaction.execute_raw(statement(&expire, [uuids(&orphans), REMOVED.into()])).await?;
+    transaction.commit().await?;
+    Ok(expired.rows_affected())
+}
+
+/// The tombstone is committed before the files go: a first chunk that comes later is refused by it.
+pub(super) async fn judge_folders(
+    db: &DatabaseConnection,
+    folders: &[SessionId],
+) -> Result<Folders, StoreError> {
+    let bury = "INSERT INTO uploader.session (session_id, state, epoch, last_error, ended_at) \
+         SELECT k.id, 'EXPIRED', 1, $2, clock_timestamp() FROM unnest($1::uuid[]) AS k(id) \
+         WHERE NOT EXISTS (SELECT 1 FROM upload_sessions u WHERE u.id = k.id) ORDER BY k.id \
+         ON CONFLICT (session_id) DO NOTHING RETURNING session_id";
+    let buried = sessions(db, bury, [uuids(folders), REMOVED.into()]).await?;
+    let late = "SELECT session_id FROM uploader.session WHERE session_id = ANY($1) \
+         AND ((state IN ('DONE', 'EXPIRED') AND cleaned_at IS NOT NULL) \
+         OR (state = 'FAILED' AND spool_gone_at IS NOT NULL))";
+    Ok(Folders { buried, late: sessions(db, late, [uuids(folders)]).await? })
+}
+
+pub(super) async fn give_up_bytes(
+    db: &DatabaseConnection,
+    ttl: Duration,
+    limit: u32,
+) -> Result<Vec<SessionId>, StoreError> {
+    let query = "UPDATE uploader.session SET spool_gone_at = clock_timestamp() WHERE session_id IN \
+         (SELECT session_id FROM uploader.session WHERE state = 'FAILED' AND spool_gone_at IS NULL \
+         AND ended_at < clock_timestamp() - make_interval(secs => $1) ORDER BY ended_at LIMIT $2 \
+         FOR NO KEY UPDATE SKIP LOCKED) RETURNING session_id";
+    sessions(db, query, [ttl.as_secs_f64().into(), i64::from(limit).into()]).await
+}
+
+/// By chance, so that those which cannot be cleaned now do not stand in the way of the others.
+pub(super) async fn uncleaned(db: &DatabaseConnection, limit: u32) -> Result<Vec<SessionId>, StoreError> {
+    let query = "SELECT session_id FROM uploader.session WHERE ended_at IS NOT NULL \
+         AND state IN ('DONE', 'EXPIRED') AND cleaned_at IS NULL ORDER BY random() LIMIT $1";
+    sessions(db, query, [i64::from(limit).into()]).await
+}
+
+pub(super) async fn forget_tombstones(
+    db: &DatabaseConnection,
+    ttl: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let delete = "DELETE FROM uploader.session WHERE session_id IN \
+         (SELECT session_id FROM uploader.session WHERE state IN ('DONE', 'EXPIRED') AND cleaned_at IS NOT NULL \
+         AND ended_at < clock_timestamp() - make_interval(secs => $1) ORDER BY ended_at LIMIT $2 \
+         FOR UPDATE SKIP LOCKED)";
+    let values = [ttl.as_secs_f64().into(), i64::from(limit).into()];
+    Ok(db.execute_raw(statement(delete, values)).await?.rows_affected())
+}
+
+/// A replica that wakes after that writes its row anew, and finds its sessions with others.
+pub(super) async fn forget_replicas(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
+    let delete = "DELETE FROM uploader.replica WHERE replica_id IN (SELECT replica_id FROM uploader.replica \
+         WHERE lease_until < clock_timestamp() - interval '1 hour' LIMIT $1 FOR UPDATE SKIP LOCKED)";
+    Ok(db.execute_raw(statement(delete, [i64::from(limit).into()])).await?.rows_affected())
+}
+
+async fn sessions(
+    db: &impl ConnectionTrait,
+    query: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<SessionId>, StoreError> {
+    let found = db.query_all_raw(statement(query, values)).await?;
+    found.iter().map(|row| get(row, "session_id").map(SessionId)).collect()
+}
