@@ -59,7 +59,7 @@ const ACTOR_MAY: [&str; 10] =
     ["messages", "ticket", "gateways", "config", "readiness", "metrics", "fault", "clock", "lease", "domain"];
 
 /// What `app` may use: everything that runs.
-const APP_MAY: [&str; 13] = [
+const APP_MAY: [&str; 14] = [
     "app",
     "supervision",
     "actors",
@@ -71,6 +71,7 @@ const APP_MAY: [&str; 13] = [
     "telemetry",
     "clock",
     "lease",
+    "fault",
     "metrics",
     "domain",
 ];

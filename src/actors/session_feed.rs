@@ -7,6 +7,7 @@
 //! Fails    a write of unknown outcome is read again until it is known; a panic ends the actor, and the forwarder
 //!          claims the session anew
 
+mod bytes;
 mod steps;
 mod writes;
 

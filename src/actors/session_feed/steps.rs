@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
@@ -18,15 +17,12 @@ use crate::domain::status::SessionState;
 use crate::fault::{Classified, Fault};
 use crate::gateways::fflow::FflowError;
 use crate::gateways::holder;
-use crate::gateways::spool::SpoolError;
 use crate::gateways::upload_store::feeds::{Ending, Guard};
-use crate::messages::{DropFlow, FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
+use crate::messages::{FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
 use crate::readiness::{Dependency, State};
 
 /// A route is set again this long after the last time, well within its life in Redis.
 const PUBLISH_EVERY: Duration = Duration::from_secs(3600);
-/// Pause between two reads of bytes that were not there or not sound.
-const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a feed keeps from one step to the next. A step that is broken off loses it, and with it its place among the
 /// replays.
@@ -39,9 +35,9 @@ pub(super) struct Memo {
 }
 
 /// A step's own copy of what it needs: the actor may hear other things meanwhile.
-struct Errand {
-    parts: Rc<FeedParts>,
-    claim: Claim,
+pub(super) struct Errand {
+    pub(super) parts: Rc<FeedParts>,
+    pub(super) claim: Claim,
     guard: Guard,
     name: FlowName,
     address: Option<FlowUrl>,
@@ -214,29 +210,6 @@ impl Errand {
         self.parts.router.worked.do_send(FlowWorked { session: self.claim.session, url: url.clone(), step });
     }
 
-    /// Reads until the bytes are there; damaged ones for `read_retry` only, then says what is wrong.
-    async fn read(&self, from: i64, to: i64) -> Result<Bytes, String> {
-        let session = self.claim.session;
-        let mut damaged_since = None;
-        loop {
-            let runs = writes::read(|| self.parts.store.runs(session, from, to)).await;
-            let length = usize::try_from(to - from).unwrap_or(0);
-            let error = match self.parts.spool.read(session, &runs, from, length).await {
-                Ok(block) => return Ok(block),
-                Err(error) => error,
-            };
-            let since = *damaged_since.get_or_insert_with(clock::now);
-            let sound = matches!(error, SpoolError::Io(_) | SpoolError::Full(_));
-            if sound {
-                damaged_since = None;
-                warn!(%error, from, "stored bytes cannot be read, trying again");
-            } else if since.until(clock::now()) >= self.parts.read_retry {
-                return Err(error.to_string());
-            }
-            tokio::time::sleep(READ_PAUSE).await;
-        }
-    }
-
     async fn finish(&self) -> Event {
         let Some(address) = &self.address else {
             return Event::Finished(Err(Trouble::NotSent("no address".to_owned())));
@@ -286,27 +259,6 @@ impl Errand {
         let write = || self.parts.store.park(self.guard, &self.claim, &ending);
         let landed = writes::ended(self.guard, SessionState::Failed);
         writes::settle(&self.parts, self.guard, write, &landed, Event::Parked).await
-    }
-
-    /// What cannot be removed now is found by the janitor: the row has no `cleaned_at`.
-    async fn clean_up(&self, keep_bytes: bool) -> Event {
-        let session = self.claim.session;
-        let unrouted = self.parts.router.drop.send(DropFlow { session }).await.unwrap_or(false);
-        self.parts.spool.close(session).await;
-        if !keep_bytes && let Err(error) = self.remove_bytes(unrouted).await {
-            warn!(%error, "an ended session could not be cleaned, the janitor will");
-        }
-        Event::Cleaned
-    }
-
-    async fn remove_bytes(&self, unrouted: bool) -> Result<(), Box<dyn std::error::Error>> {
-        let session = self.claim.session;
-        self.parts.spool.remove(session).await?;
-        self.parts.store.drop_runs(session).await?;
-        if unrouted {
-            self.parts.store.set_cleaned(session).await?;
-        }
-        Ok(())
     }
 
     /// The last act of the epoch: sent once, whatever comes of it.
