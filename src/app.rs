@@ -1,5 +1,6 @@
 //! The composition root: opens the gateways, starts the actors tail first, drains them on a signal.
 
+mod gauges;
 mod lines;
 mod start;
 
@@ -14,6 +15,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::domain::ids::Timestamp;
 use crate::http::HealthServer;
+use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State};
 use crate::supervision::{Budget, first_death};
 
@@ -30,6 +32,7 @@ pub enum Exit {
 /// # Errors
 /// What cannot be mended by waiting: a foreign spool, a schema without `migrate`, a line that keeps dying.
 pub async fn serve(config: Config) -> anyhow::Result<Exit> {
+    metrics::install()?;
     let readiness = Readiness::new();
     let health = HealthServer::start(&config.http, readiness.clone())?;
     info!(address = %health.address(), "health");
@@ -38,7 +41,9 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
         foundation = start::foundation(config, readiness.clone()) => foundation?,
         () = leave.next() => return Ok(Exit::Clean),
     };
+    let gauges = actix_rt::spawn(gauges::keep(foundation.gauges()));
     let exit = run(&foundation, &mut leave).await;
+    gauges.abort();
     health.stop().await;
     exit
 }
@@ -96,6 +101,7 @@ async fn tend(
 
 fn fallen(foundation: &Foundation, name: &'static str) {
     error!(actor = name, "an actor is dead, its line is built anew");
+    metrics::line_rebuilt(name);
     foundation.readiness.set(Dependency::Lines, State::Degraded(format!("{name} is being rebuilt")));
 }
 

@@ -1,4 +1,4 @@
-//! Health over HTTP: `/livez` and `/readyz`.
+//! Health and metrics over HTTP: `/livez`, `/readyz` and `/metrics`.
 //!
 //! `/livez` answers 200 unless the actors of this process have died for good; `/readyz` answers 200 when chunks can be
 //! taken and 503 with the reasons when not, with the state of each dependency in either case.
@@ -13,6 +13,7 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use crate::config::HttpConfig;
+use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State, Status};
 
 /// Connections served at once; probes are few.
@@ -43,6 +44,7 @@ impl HealthServer {
                 .wrap(DefaultHeaders::new().add((CACHE_CONTROL, HeaderValue::from_static("no-store"))))
                 .route("/livez", web::get().to(livez))
                 .route("/readyz", web::get().to(readyz))
+                .route("/metrics", web::get().to(exposition))
         })
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
@@ -83,6 +85,14 @@ async fn readyz(board: web::Data<Readiness>) -> HttpResponse {
     match snapshot.status {
         Status::Ready | Status::Degraded => HttpResponse::Ok().json(snapshot),
         Status::NotReady => HttpResponse::ServiceUnavailable().json(snapshot),
+    }
+}
+
+/// What [`metrics::render`] gives, in the form that Prometheus asks for.
+async fn exposition() -> HttpResponse {
+    match metrics::render() {
+        Some(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
+        None => HttpResponse::ServiceUnavailable().body("no metrics are recorded"),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod gateways;
 pub mod http;
 pub mod lease;
 pub mod messages;
+pub mod metrics;
 pub mod readiness;
 pub mod supervision;
 pub mod telemetry;

@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 
+use crate::metrics;
+
 /// What the service depends on, or a condition of its own that readiness depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +52,21 @@ impl Dependency {
             Self::Amqp | Self::Database | Self::SharedTables | Self::Spool | Self::Lines | Self::Draining => {
                 false
             }
+        }
+    }
+
+    /// Its name in the report and in metrics.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Amqp => "amqp",
+            Self::Database => "database",
+            Self::SharedTables => "shared_tables",
+            Self::Spool => "spool",
+            Self::Redis => "redis",
+            Self::Fflow => "fflow",
+            Self::Holder => "holder",
+            Self::Lines => "lines",
+            Self::Draining => "draining",
         }
     }
 
@@ -124,7 +141,11 @@ impl Readiness {
 
     /// A board on which everything that chunks need is down, "starting", until somebody writes otherwise.
     pub fn new() -> Self {
-        let states = Dependency::ALL.into_iter().map(|dependency| (dependency, dependency.at_start()));
+        let states = Dependency::ALL.into_iter().map(|dependency| {
+            let state = dependency.at_start();
+            metrics::dependency(dependency.word(), state == State::Up, false);
+            (dependency, state)
+        });
         Self { states: Arc::new(RwLock::new(states.collect())) }
     }
 
@@ -139,6 +160,9 @@ impl Readiness {
         drop(states);
         if before.as_ref() != Some(&state) {
             log_change(dependency, &state);
+            // The first time that something is up is no reconnection.
+            let starting = matches!(&before, Some(State::Down(reason)) if reason == Self::STARTING);
+            metrics::dependency(dependency.word(), state == State::Up, !starting);
         }
     }
 

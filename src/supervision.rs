@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use actix::Recipient;
 
+use crate::clock;
 use crate::domain::ids::Timestamp;
 use crate::domain::retry::Backoff;
 use crate::messages::Ping;
+use crate::metrics;
 
 /// Pause between two looks at the actors of a line.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -35,7 +37,9 @@ pub struct Pulse {
 pub async fn first_death(line: &[Pulse]) -> &'static str {
     loop {
         for pulse in line {
+            let asked = clock::now();
             let answer = tokio::time::timeout(ANSWER_WITHIN, pulse.ping.send(Ping)).await;
+            metrics::answered(pulse.name, asked.until(clock::now()));
             if !matches!(answer, Ok(Ok(()))) {
                 return pulse.name;
             }

@@ -4,6 +4,7 @@ use actix::Recipient;
 
 use crate::domain::ids::CorrelationId;
 use crate::domain::session::{Refusal, RefusalKind};
+use crate::metrics;
 
 /// Which delivery, on which incarnation of the broker channel. A tag of an older channel means nothing to a newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +95,7 @@ impl Ticket {
     fn send(&mut self, verdict: Verdict) {
         if let Some(desk) = self.desk.take() {
             // Settling must neither wait nor fail: the consumer holds at most `prefetch` of them.
+            metrics::posted("AmqpConsumer");
             desk.do_send(Settlement { delivery: self.delivery, verdict });
         }
     }

@@ -13,7 +13,7 @@ const MAX_LINES: usize = 300;
 const TREES: [&str; 5] = ["src", "peers/src", "devstack/src", "entity/src", "migration/src"];
 
 /// External crates that have one home. `app` and `main` put things together and may name what they hand on.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("lapin", &["gateways::broker"]),
     ("redis", &["gateways::route_store"]),
     ("sea_orm", &["gateways::upload_store", "app"]),
@@ -29,18 +29,19 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("clap", &["cli", "main"]),
     ("anyhow", &["app", "cli"]),
     ("indicatif", &["cli"]),
+    ("metrics_exporter_prometheus", &["metrics"]),
 ];
 
 /// What a module of the root crate may use of the same crate. The first part that fits a module's path counts.
 const LAW: [(&str, &[&str]); 21] = [
     ("domain", &["domain"]),
     ("fault", &[]),
-    ("readiness", &[]),
-    ("metrics", &[]),
+    ("readiness", &["metrics"]),
+    ("metrics", &["metrics"]),
     ("config", &["config"]),
     ("clock", &["domain"]),
     ("lease", &["clock", "domain"]),
-    ("ticket", &["domain"]),
+    ("ticket", &["metrics", "domain"]),
     ("messages", &["ticket", "domain"]),
     ("gateways::broker", &["gateways::broker", "ticket", "config", "fault", "domain"]),
     ("gateways::spool", &["gateways::spool", "config", "fault", "domain"]),
@@ -49,10 +50,13 @@ const LAW: [(&str, &[&str]); 21] = [
     ("gateways::fflow", &["gateways::fflow", "config", "fault", "domain"]),
     ("gateways::holder", &["gateways::holder", "config", "fault", "domain"]),
     ("http", &["readiness", "config", "metrics"]),
-    ("supervision", &["messages", "domain"]),
+    ("supervision", &["messages", "metrics", "clock", "domain"]),
     ("telemetry", &["config"]),
     ("testkit", &["testkit", "gateways", "config", "clock", "fault", "ticket", "domain"]),
-    ("cli", &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"]),
+    (
+        "cli",
+        &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"],
+    ),
     ("main", &["cli", "config"]),
 ];
 

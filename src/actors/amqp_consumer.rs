@@ -26,6 +26,7 @@ use crate::config::AmqpConfig;
 use crate::domain::chunk::RawDelivery;
 use crate::gateways::broker::{Broker, LinkEvent};
 use crate::messages::{Drain, Ping, ValidateChunk};
+use crate::metrics;
 use crate::readiness::Readiness;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
 
@@ -112,8 +113,11 @@ impl AmqpConsumer {
             chunk.size = tracing::field::Empty,
         );
         self.ledger.receive(id, delivery.body.len() as u64, span.clone());
+        metrics::chunk_received(self.ledger.in_flight(), self.ledger.bytes());
         let ticket = Ticket::new(id, span, ctx.address().recipient());
+        metrics::posted("ChunkValidator");
         if let Err(error) = self.validator.try_send(ValidateChunk { delivery, ticket }) {
+            metrics::taken_up("ChunkValidator");
             // The refused message is dropped with its ticket, which gives the delivery back.
             tracing::warn!(delivery.tag = id.tag, %error, "chunk not handed on");
         }
@@ -147,6 +151,7 @@ impl Actor for AmqpConsumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        metrics::mailbox_new("AmqpConsumer");
         self.connect(ctx);
         // What stops the flow from outside, a full disk, ends without a word to this actor.
         ctx.run_interval(STEER_EVERY, |actor, ctx| actor.steer(ctx));
@@ -156,7 +161,7 @@ impl Actor for AmqpConsumer {
 impl Supervised for AmqpConsumer {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // Everything in flight is gone with the old context; the broker delivers it again.
-        self.kept.extend(self.ledger.forget());
+        self.forget("restarted");
         self.current = None;
         self.gate = Gate::Open;
         self.flushing = 0;
@@ -178,11 +183,12 @@ impl Handler<Settlement> for AmqpConsumer {
     type Result = ();
 
     fn handle(&mut self, Settlement { delivery, verdict }: Settlement, ctx: &mut Context<Self>) {
+        metrics::taken_up("AmqpConsumer");
         if self.ledger.settle(delivery) {
             match verdict {
                 Verdict::Reply(reply) => self.answer(delivery, reply, ctx),
                 Verdict::Reject { reason } => self.reject(delivery, &reason, ctx),
-                Verdict::GiveBack => self.give_back(delivery, ctx),
+                Verdict::GiveBack => self.give_back(delivery, "dropped", ctx),
             }
         }
         self.steer(ctx);

@@ -11,6 +11,7 @@ use actix::prelude::*;
 use crate::domain::chunk::{self, Defect};
 use crate::domain::session::{Refusal, RefusalKind};
 use crate::messages::{AdmitChunk, Ping, ValidateChunk};
+use crate::metrics;
 
 /// The actor.
 pub struct ChunkValidator {
@@ -30,7 +31,9 @@ impl ChunkValidator {
         span.record("session.id", tracing::field::display(facts.session));
         span.record("chunk.start", facts.start);
         span.record("chunk.size", facts.size);
+        metrics::posted("SessionRegistry");
         if let Err(error) = self.registry.try_send(message) {
+            metrics::taken_up("SessionRegistry");
             // The refused message is dropped with its ticket, which gives the delivery back.
             tracing::warn!(session.id = %facts.session, %error, "chunk not handed on");
         }
@@ -39,6 +42,10 @@ impl ChunkValidator {
 
 impl Actor for ChunkValidator {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        metrics::mailbox_new("ChunkValidator");
+    }
 }
 
 impl Supervised for ChunkValidator {}
@@ -47,6 +54,7 @@ impl Handler<ValidateChunk> for ChunkValidator {
     type Result = ();
 
     fn handle(&mut self, ValidateChunk { delivery, ticket }: ValidateChunk, _: &mut Context<Self>) {
+        metrics::taken_up("ChunkValidator");
         match chunk::parse(delivery, self.max_bytes) {
             Ok(chunk) => self.admit(AdmitChunk { chunk, ticket }),
             Err(Defect::Unanswerable { reason }) => ticket.reject(reason),

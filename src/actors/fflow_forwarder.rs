@@ -29,6 +29,7 @@ use crate::messages::{
     Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, Forsake, ForwarderDesk, ListFeeds, Ping,
     ReleaseFeed, SessionAdvanced,
 };
+use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State};
 
 /// What the forwarder is built from.
@@ -169,6 +170,7 @@ impl Actor for FflowForwarder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        metrics::mailbox_new("FflowForwarder");
         self.beat(ctx);
         ctx.run_interval(self.parts.replica.heartbeat, |forwarder, ctx| forwarder.beat(ctx));
         ctx.run_interval(self.parts.config.sweep, |forwarder, ctx| forwarder.sweep(ctx));
@@ -190,6 +192,7 @@ impl Handler<SessionAdvanced> for FflowForwarder {
     type Result = ();
 
     fn handle(&mut self, advanced: SessionAdvanced, ctx: &mut Self::Context) {
+        metrics::taken_up("FflowForwarder");
         if let Some(running) = self.running.get(&advanced.session) {
             running.feed.advance.do_send(Advance { committed: advanced.committed, sealed: advanced.sealed });
             return;

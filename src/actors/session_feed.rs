@@ -8,6 +8,7 @@
 //!          claims the session anew
 
 mod bytes;
+mod gauges;
 mod steps;
 mod writes;
 
@@ -31,6 +32,7 @@ use crate::messages::{
     Advance, DropFlow, FeedEnded, FeedWaits, FlowWorked, Forsake, ForwarderDesk, OpenFlow, PublishRoute,
     ReleaseFeed, ResolveFlow,
 };
+use crate::metrics;
 use crate::readiness::Readiness;
 
 /// What all feeds of a replica share.
@@ -87,6 +89,7 @@ pub struct SessionFeed {
     timer: Option<SpawnHandle>,
     waiting: bool,
     memo: steps::Memo,
+    gauges: gauges::Gauges,
 }
 
 impl SessionFeed {
@@ -104,6 +107,7 @@ impl SessionFeed {
             timer: None,
             waiting: false,
             memo: steps::Memo::default(),
+            gauges: gauges::Gauges::default(),
         }
     }
 
@@ -119,6 +123,7 @@ impl SessionFeed {
         let _entered = span.enter();
         tell(&event);
         let (feed, step) = feed::decide(feed, event, clock::now(), fastrand::f64(), &self.parts.rules);
+        self.gauges.tell(&feed);
         self.feed = Some(feed);
         self.act(step, ctx);
     }
@@ -129,6 +134,9 @@ impl SessionFeed {
             return;
         }
         debug!(?step, "next step");
+        if let Step::Number(numbering) = &step {
+            metrics::generation_begun(gauges::cause(numbering));
+        }
         for handle in [self.asked.take(), self.timer.take()].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
@@ -177,9 +185,18 @@ fn tell(event: &Event) {
         Event::Finished(Err(trouble)) => warn!(?trouble, "finish did not report done"),
         Event::Weighed(evidence) => info!(?evidence, "failure weighed"),
         Event::Damaged(reason) => tracing::error!(reason, "stored bytes are damaged, the session fails"),
-        Event::Completed => info!("distributed"),
-        Event::Parked => warn!("failed for good"),
-        Event::Fenced => info!("another replica owns this session now"),
+        Event::Completed => {
+            metrics::session_ended("done");
+            info!("distributed");
+        }
+        Event::Parked => {
+            metrics::session_ended("failed");
+            warn!("failed for good");
+        }
+        Event::Fenced => {
+            metrics::fenced();
+            info!("another replica owns this session now");
+        }
         Event::Begin
         | Event::Advanced { .. }
         | Event::Time

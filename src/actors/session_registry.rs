@@ -28,6 +28,7 @@ use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
 use crate::gateways::upload_store::cleaning::CleaningStore;
 use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, SessionAdvanced};
+use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State};
 
 /// Pause between two looks at a full volume.
@@ -91,6 +92,7 @@ impl Actor for SessionRegistry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        metrics::mailbox_new("SessionRegistry");
         ctx.run_interval(self.parts.config.reorder_poll, |registry, ctx| registry.patrol(ctx));
     }
 }
@@ -109,6 +111,7 @@ impl Handler<AdmitChunk> for SessionRegistry {
     type Result = ();
 
     fn handle(&mut self, message: AdmitChunk, ctx: &mut Self::Context) {
+        metrics::taken_up("SessionRegistry");
         let id = message.chunk.facts.session;
         let lane = self.lanes.entry(id).or_default();
         lane.push(Held::new(message.chunk, message.ticket, clock::now()));

@@ -22,7 +22,6 @@ use crate::domain::route::AllowList;
 use crate::gateways::broker::LapinBroker;
 use crate::gateways::fflow::{AwcFflow, Fflow};
 use crate::gateways::holder::{AwcHolder, Holder};
-use crate::gateways::upload_store::chunks::PgChunkStore;
 use crate::gateways::upload_store::cleaning::PgCleaningStore;
 use crate::gateways::upload_store::farm::PgFarmStore;
 use crate::gateways::upload_store::feeds::PgFeedStore;
@@ -163,7 +162,7 @@ impl ChunkLine {
         let config = &foundation.config;
         let mailbox = usize::from(config.amqp.prefetch) * 2;
         let parts = RegistryParts {
-            store: Arc::new(PgChunkStore::new(foundation.db.clone())),
+            store: foundation.chunks.clone(),
             cleaning: Arc::new(PgCleaningStore::new(foundation.db.clone())),
             spool: foundation.spool.clone(),
             forwarder: feeds.advanced(),

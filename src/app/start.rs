@@ -9,11 +9,13 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::START_PAUSE;
+use super::gauges::Gauges;
 use crate::config::{Config, SpoolLimit};
 use crate::domain::ids::ReplicaId;
 use crate::fault::{Classified, Fault};
 use crate::gateways::route_store::{RedisRoutes, RouteStore};
 use crate::gateways::spool::{FileSpool, Spool};
+use crate::gateways::upload_store::chunks::{ChunkStore, PgChunkStore};
 use crate::gateways::upload_store::pool;
 use crate::gateways::upload_store::replicas::{Heartbeat, PgReplicaStore, ReplicaStore, SpoolClaim};
 use crate::readiness::{Dependency, Readiness, State};
@@ -27,7 +29,15 @@ pub(super) struct Foundation {
     pub(super) replicas: Arc<dyn ReplicaStore>,
     pub(super) routes: Arc<dyn RouteStore>,
     pub(super) spool: Arc<dyn Spool>,
+    pub(super) chunks: Arc<dyn ChunkStore>,
     pub(super) quota_bytes: i64,
+}
+
+impl Foundation {
+    /// What is sampled while the service runs.
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges { spool: self.spool.clone(), chunks: self.chunks.clone(), quota_bytes: self.quota_bytes }
+    }
 }
 
 /// Waits for what may come, fails on what never will.
@@ -48,7 +58,8 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
         warn!("UPLOADER_HOLDER_BASE_URL is not set: fflow's word is believed when it reports a finish");
     }
     info!(replica = %me, name = %config.replica.name, quota_bytes, "starting");
-    Ok(Foundation { config, readiness, me, db, replicas, routes, spool, quota_bytes })
+    let chunks = Arc::new(PgChunkStore::new(db.clone()));
+    Ok(Foundation { config, readiness, me, db, replicas, routes, spool, chunks, quota_bytes })
 }
 
 async fn connect(config: &Config, connections: u32, readiness: &Readiness) -> DatabaseConnection {

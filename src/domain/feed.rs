@@ -67,6 +67,37 @@ enum Why {
     Look(finish::Watch),
 }
 
+/// What a feed does, in words that an operator counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It finds or makes its ffmpeg process.
+    Opening,
+    /// Bytes are on their way to it, or about to be.
+    Pushing,
+    /// All that is stored is fed: it waits for more.
+    Waiting,
+    /// The process writes and ships its files, or holder is watched for them.
+    Finishing,
+    /// A failure is weighed, or waited out.
+    Recovering,
+    /// It commits its end, or hands the upload over.
+    Ending,
+}
+
+impl Activity {
+    /// The word that it is counted under.
+    pub fn word(self) -> &'static str {
+        match self {
+            Activity::Opening => "opening",
+            Activity::Pushing => "pushing",
+            Activity::Waiting => "waiting",
+            Activity::Finishing => "finishing",
+            Activity::Recovering => "recovering",
+            Activity::Ending => "ending",
+        }
+    }
+}
+
 /// One feed. Its fields change only here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feed {
@@ -142,6 +173,31 @@ impl Feed {
     /// Where the files go on holder.
     pub fn saving_path(&self) -> String {
         format!("/{}/{}", self.claim.video, self.claim.flow)
+    }
+
+    /// Bytes stored, as far as it knows.
+    pub fn committed(&self) -> i64 {
+        self.committed
+    }
+
+    /// What it does.
+    pub fn activity(&self) -> Activity {
+        match &self.phase {
+            Phase::Starting | Phase::Resolving | Phase::Creating | Phase::Recording(_) => Activity::Opening,
+            Phase::Numbering { pause } if pause.is_zero() => Activity::Opening,
+            Phase::Pushing { .. } | Phase::Waiting(Why::FullerBlock | Why::Pace) => Activity::Pushing,
+            Phase::Waiting(Why::Bytes | Why::Idle) => Activity::Waiting,
+            Phase::Marking | Phase::Finishing | Phase::Looking(_) | Phase::Deleting { .. } => {
+                Activity::Finishing
+            }
+            Phase::Waiting(Why::Finish | Why::Look(_)) => Activity::Finishing,
+            Phase::Numbering { .. } | Phase::Weighing(_) | Phase::Waiting(Why::Create) => {
+                Activity::Recovering
+            }
+            Phase::Completing | Phase::Parking | Phase::Cleaning | Phase::Releasing | Phase::Ended => {
+                Activity::Ending
+            }
+        }
     }
 
     /// Whether it is over.

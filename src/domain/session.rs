@@ -120,6 +120,22 @@ pub enum RefusalKind {
     Unavailable,
 }
 
+impl RefusalKind {
+    /// The word that it is counted under.
+    pub fn word(self) -> &'static str {
+        match self {
+            RefusalKind::Malformed => "malformed",
+            RefusalKind::Unknown => "unknown",
+            RefusalKind::Ended => "ended",
+            RefusalKind::Inconsistent => "inconsistent",
+            RefusalKind::Offset => "offset",
+            RefusalKind::StorageFull => "storage_full",
+            RefusalKind::Crowded => "crowded",
+            RefusalKind::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// The next step for one chunk. Whoever matches on it must pass the ticket on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::ledger::Stage;
+use super::ledger::{Forgotten, Stage};
 use super::{AmqpConsumer, Gate};
+use crate::clock;
+use crate::domain::ids::Timestamp;
 use crate::domain::retry::Backoff;
 use crate::gateways::broker::{BrokerError, BrokerLink, Published};
+use crate::metrics::{self, ChunkEnd, Stage as Timed};
 use crate::readiness::{Dependency, State};
 use crate::ticket::{DeliveryId, Reply};
 
@@ -21,13 +24,9 @@ const FLUSH_WIDTH: usize = 32;
 /// A line that gives everything back must not spin: the waits before a delivery goes back.
 const GIVE_BACK: Backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) };
 
-/// How a delivery ended; each is counted in one place, `AmqpConsumer::ended`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    Accepted,
-    Refused,
-    Rejected,
-    GivenBack,
+/// How a reply is counted.
+fn end_of(reply: &Reply) -> ChunkEnd {
+    reply.refusal.as_ref().map_or(ChunkEnd::Accepted, |refusal| ChunkEnd::Refused(refusal.kind.word()))
 }
 
 /// Publishes a reply until a queue takes it; the topology is declared again in between.
@@ -54,8 +53,12 @@ impl AmqpConsumer {
     fn publish(&mut self, id: DeliveryId, reply: Reply, ctx: &mut Context<Self>) {
         let Some(link) = self.link() else { return };
         self.ledger.set(id, Stage::Publishing(reply.clone()));
-        let published = publish(link, reply);
-        self.work(id, published, move |outcome, actor, ctx| actor.published(id, outcome, ctx), ctx);
+        let (published, began) = (publish(link, reply), clock::now());
+        let done = move |outcome, actor: &mut Self, ctx: &mut Context<Self>| {
+            metrics::chunk_stage(Timed::Reply, began.until(clock::now()));
+            actor.published(id, outcome, ctx);
+        };
+        self.work(id, published, done, ctx);
     }
 
     fn published(
@@ -72,9 +75,9 @@ impl AmqpConsumer {
             Some(Stage::Publishing(reply)) if routed => self.ack(id, &reply, false, ctx),
             Some(Stage::Publishing(_)) => {
                 tracing::warn!(delivery.tag = id.tag, "no queue takes replies, the chunk goes back");
-                self.give_back(id, ctx);
+                self.give_back(id, "no_queue", ctx);
             }
-            Some(Stage::Owed(_)) => self.over(id),
+            Some(Stage::Owed(reply)) => self.over(id, end_of(&reply)),
             // The link is gone, or the delivery went back in a shutdown.
             Some(Stage::Held | Stage::Stale | Stage::Parked(_) | Stage::Returning | Stage::Ending) | None => {
             }
@@ -83,7 +86,7 @@ impl AmqpConsumer {
 
     /// The delivery stays open until its ack was sent, unless it owes its reply still.
     fn ack(&mut self, id: DeliveryId, reply: &Reply, owed: bool, ctx: &mut Context<Self>) {
-        let ending = if reply.refusal.is_none() { Ending::Accepted } else { Ending::Refused };
+        let ending = end_of(reply);
         let Some(link) = self.link() else { return };
         self.ledger.set(id, if owed { Stage::Owed(reply.clone()) } else { Stage::Ending });
         let ack = async move { link.ack(id.tag).await };
@@ -96,32 +99,40 @@ impl AmqpConsumer {
         tracing::warn!(delivery.tag = id.tag, reason, "delivery rejected, nobody can be told");
         self.ledger.set(id, Stage::Ending);
         let reject = async move { link.reject(id.tag).await };
-        self.work(id, reject, move |done, actor, ctx| actor.ended(id, Ending::Rejected, done, ctx), ctx);
+        self.work(
+            id,
+            reject,
+            move |done, actor, ctx| actor.ended(id, ChunkEnd::Refused("unanswerable"), done, ctx),
+            ctx,
+        );
     }
 
-    pub(super) fn give_back(&mut self, id: DeliveryId, ctx: &mut Context<Self>) {
+    pub(super) fn give_back(&mut self, id: DeliveryId, why: &'static str, ctx: &mut Context<Self>) {
         self.ledger.set(id, Stage::Returning);
         let wait = GIVE_BACK.wait(self.given_back_in_row, fastrand::f64());
         self.given_back_in_row = self.given_back_in_row.saturating_add(1);
         let wait = if self.draining { Duration::ZERO } else { wait };
-        ctx.run_later(wait, move |actor, ctx| actor.return_now(id, ctx));
+        ctx.run_later(wait, move |actor, ctx| actor.return_now(id, why, ctx));
     }
 
-    fn return_now(&mut self, id: DeliveryId, ctx: &mut Context<Self>) {
+    fn return_now(&mut self, id: DeliveryId, why: &'static str, ctx: &mut Context<Self>) {
         if self.ledger.get(id).is_none() {
             return;
         }
         let Some(link) = self.link() else { return };
         self.ledger.set(id, Stage::Ending);
         let give_back = async move { link.give_back(id.tag).await };
-        self.work(id, give_back, move |done, actor, ctx| actor.ended(id, Ending::GivenBack, done, ctx), ctx);
+        let done = move |done, actor: &mut Self, ctx: &mut Context<Self>| {
+            actor.ended(id, ChunkEnd::GivenBack(why), done, ctx);
+        };
+        self.work(id, give_back, done, ctx);
     }
 
     /// Every ending of a delivery passes here once the broker was told.
     fn ended(
         &mut self,
         id: DeliveryId,
-        ending: Ending,
+        ending: ChunkEnd,
         told: Result<(), BrokerError>,
         ctx: &mut Context<Self>,
     ) {
@@ -129,16 +140,32 @@ impl AmqpConsumer {
             Ok(()) => {
                 tracing::debug!(?ending, "delivery ended");
                 if self.ledger.get(id).is_some_and(|open| open.stage == Stage::Ending) {
-                    self.over(id);
+                    self.over(id, ending);
                 }
             }
             Err(error) => self.lose(id.link, error, ctx),
         }
     }
 
-    fn over(&mut self, id: DeliveryId) {
-        self.ledger.close(id);
+    /// Every delivery is counted once, here or when its link is lost.
+    fn over(&mut self, id: DeliveryId, ending: ChunkEnd) {
+        if let Some(open) = self.ledger.close(id) {
+            count(ending, open.since);
+        }
+        metrics::chunks_held(self.ledger.in_flight(), self.ledger.bytes());
         self.check_drained();
+    }
+
+    /// What was open on a link that is gone is counted as given back: the broker delivers it again.
+    pub(super) fn forget(&mut self, why: &'static str) {
+        let Forgotten { owed, open } = self.ledger.forget();
+        open.into_iter().for_each(|since| count(ChunkEnd::GivenBack(why), since));
+        for (reply, since) in owed {
+            count(end_of(&reply), since);
+            self.kept.push_back(reply);
+        }
+        metrics::replies_kept(self.kept.len());
+        metrics::chunks_held(self.ledger.in_flight(), self.ledger.bytes());
     }
 
     /// A shutdown need not wait any longer when nothing is left to answer, or no link to answer on.
@@ -191,6 +218,7 @@ impl AmqpConsumer {
         }
         self.ack(id, &reply, false, ctx);
         self.kept.push_back(reply);
+        metrics::replies_kept(self.kept.len());
     }
 
     /// The broker takes replies again.
@@ -238,7 +266,12 @@ impl AmqpConsumer {
                 self.lose(link, error, ctx);
             }
         }
+        metrics::replies_kept(self.kept.len() + self.flushing);
         self.flush(ctx);
         self.check_drained();
     }
+}
+
+fn count(ending: ChunkEnd, since: Timestamp) {
+    metrics::chunk_ended(ending, since.until(clock::now()));
 }

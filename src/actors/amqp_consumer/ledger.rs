@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use tracing::Span;
 
+use crate::clock;
+use crate::domain::ids::Timestamp;
 use crate::ticket::{DeliveryId, Reply};
 
 /// How far a delivery has come.
@@ -30,7 +32,18 @@ pub(super) enum Stage {
 pub(super) struct Open {
     pub stage: Stage,
     pub span: Span,
+    /// When it came.
+    pub since: Timestamp,
     bytes: u64,
+}
+
+/// What a lost link leaves behind.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    /// Answers of deliveries that were acked already, and when those came.
+    pub owed: Vec<(Reply, Timestamp)>,
+    /// When the deliveries came that the broker will deliver again.
+    pub open: Vec<Timestamp>,
 }
 
 /// All of them. Bounded by the broker's prefetch, and once more by it after a link was lost.
@@ -44,7 +57,7 @@ impl Ledger {
     /// A delivery came; its body has so many bytes.
     pub fn receive(&mut self, id: DeliveryId, bytes: u64, span: Span) {
         self.bytes += bytes;
-        self.open.insert(id, Open { stage: Stage::Held, span, bytes });
+        self.open.insert(id, Open { stage: Stage::Held, span, since: clock::now(), bytes });
     }
 
     /// A ticket ended and its body is free. `false`: the delivery is no longer ours to answer.
@@ -82,21 +95,31 @@ impl Ledger {
         Some(open)
     }
 
-    /// The link is gone: nothing on it can be answered. Returns the answers of deliveries that were acked already.
-    pub fn forget(&mut self) -> Vec<Reply> {
-        let mut owed = Vec::new();
+    /// The link is gone: nothing on it can be answered.
+    pub fn forget(&mut self) -> Forgotten {
+        let mut forgotten = Forgotten::default();
         self.open.retain(|_, open| match &open.stage {
-            Stage::Held | Stage::Stale => {
+            Stage::Stale => true,
+            Stage::Held => {
                 open.stage = Stage::Stale;
+                forgotten.open.push(open.since);
                 true
             }
             Stage::Owed(reply) => {
-                owed.push(reply.clone());
+                forgotten.owed.push((reply.clone(), open.since));
                 false
             }
-            Stage::Parked(_) | Stage::Publishing(_) | Stage::Returning | Stage::Ending => false,
+            Stage::Parked(_) | Stage::Publishing(_) | Stage::Returning | Stage::Ending => {
+                forgotten.open.push(open.since);
+                false
+            }
         });
-        owed
+        forgotten
+    }
+
+    /// Deliveries that are not over. Those of a link that is gone are: the broker delivers them again.
+    pub fn in_flight(&self) -> usize {
+        self.open.values().filter(|open| open.stage != Stage::Stale).count()
     }
 
     /// The deliveries that wait until the broker takes replies, oldest first.

@@ -74,7 +74,7 @@ impl AmqpConsumer {
     /// Gives up the link; what was open on it comes again. Whoever notices first calls this, the others change nothing.
     pub(super) fn lose(&mut self, number: u64, error: BrokerError, ctx: &mut Context<Self>) {
         let Some(lost) = self.current.take_if(|current| current.number == number) else { return };
-        self.drop_link(&lost, ctx);
+        self.drop_link(&lost, "link_lost", ctx);
         if lost.since.until(clock::now()) > self.config.reconnect_max {
             self.attempt = 0;
         }
@@ -86,10 +86,10 @@ impl AmqpConsumer {
     }
 
     /// Everything that lived on a link that is no longer the current one.
-    pub(super) fn drop_link(&mut self, lost: &Current, ctx: &mut Context<Self>) {
+    fn drop_link(&mut self, lost: &Current, why: &'static str, ctx: &mut Context<Self>) {
         ctx.cancel_future(lost.events);
         self.gate = Gate::Open;
-        self.kept.extend(self.ledger.forget());
+        self.forget(why);
     }
 
     fn reconnect_after(&mut self, error: &BrokerError, ctx: &mut Context<Self>) {
@@ -115,7 +115,7 @@ impl AmqpConsumer {
         let open = self.ledger.unacked();
         let current = self.current.take();
         if let Some(current) = &current {
-            self.drop_link(current, ctx);
+            self.drop_link(current, "leaving", ctx);
         }
         if !self.kept.is_empty() {
             tracing::warn!(replies = self.kept.len(), "leaving with replies that the broker did not take");

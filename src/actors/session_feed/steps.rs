@@ -19,6 +19,7 @@ use crate::gateways::fflow::FflowError;
 use crate::gateways::holder;
 use crate::gateways::upload_store::feeds::{Ending, Guard};
 use crate::messages::{FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
+use crate::metrics;
 use crate::readiness::{Dependency, State};
 
 /// A route is set again this long after the last time, well within its life in Redis.
@@ -181,7 +182,9 @@ impl Errand {
         if !self.parts.lease.valid().await {
             return (Event::Fenced, memo);
         }
+        let (began, bytes) = (clock::now(), block.len() as u64);
         let pushed = self.parts.fflow.push(&address, block).await;
+        metrics::pushed(pushed.is_ok(), bytes, replay, began.until(clock::now()));
         if pushed.is_ok() {
             self.worked(&address, WorkedStep::Push);
         }
@@ -217,7 +220,9 @@ impl Errand {
         if !self.parts.lease.valid().await {
             return Event::Fenced;
         }
+        let began = clock::now();
         let finished = self.parts.fflow.finish(address, &self.saving_path).await;
+        metrics::finish_answered(finished.is_ok(), began.until(clock::now()));
         Event::Finished(finished.map_err(Trouble::from))
     }
 

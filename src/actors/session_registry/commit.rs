@@ -18,6 +18,7 @@ use crate::gateways::spool::{SpoolError, Stored};
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::Outcome;
 use crate::messages::SessionAdvanced;
+use crate::metrics::{self, Stage};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// Most chunks in one transaction: beyond it the statement's cost grows and the gain does not.
@@ -34,9 +35,10 @@ impl SessionRegistry {
         }
         let spool = self.parts.spool.clone();
         let body = std::mem::take(&mut held.body);
-        let span = held.span();
+        let (span, began) = (held.span(), clock::now());
         let append = async move {
             let result = spool.append(admission, body.clone()).await;
+            metrics::chunk_stage(Stage::Spool, began.until(clock::now()));
             (held, body, result)
         };
         let append = append.instrument(span).into_actor(self);
@@ -56,6 +58,7 @@ impl SessionRegistry {
             Ok(stored) => {
                 self.parts.readiness.set(Dependency::Spool, State::Up);
                 held.stored = Some(stored);
+                held.stored_at = clock::now();
                 self.gather(held, ctx);
             }
             Err(error) => {
@@ -114,6 +117,7 @@ impl SessionRegistry {
     ) {
         match result {
             Ok(outcomes) => {
+                tell(&batch, &outcomes);
                 batch.into_iter().zip(outcomes).for_each(|(held, outcome)| self.conclude(held, outcome, ctx));
             }
             Err(error) if error.fault() == Fault::Transient => {
@@ -153,6 +157,7 @@ impl SessionRegistry {
         let sealed = own.state == SessionState::Sealed;
         let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner };
         // Lost only while the forwarder is rebuilt; its sweep finds the session then.
+        metrics::posted("FflowForwarder");
         self.parts.forwarder.do_send(advanced);
     }
 
@@ -204,4 +209,16 @@ impl SessionRegistry {
             self.ask_look(id);
         }
     }
+}
+
+/// A batch as the metrics see it.
+fn tell(batch: &[Held], outcomes: &[Outcome]) {
+    let (now, mut bytes) = (clock::now(), 0);
+    for (held, outcome) in batch.iter().zip(outcomes) {
+        if matches!(outcome, Outcome::Committed(_)) {
+            bytes += u64::from(held.facts.size);
+            metrics::chunk_stage(Stage::Commit, held.stored_at.until(now));
+        }
+    }
+    metrics::batch_committed(batch.len(), bytes);
 }

@@ -20,6 +20,8 @@ pub(super) struct Held {
     pub(super) body: Bytes,
     /// Set once they are.
     pub(super) stored: Option<Stored>,
+    /// When that was.
+    pub(super) stored_at: Timestamp,
     correlation: CorrelationId,
     ticket: Ticket,
     aside: bool,
@@ -35,6 +37,7 @@ impl Held {
             attempts: 0,
             body: chunk.body,
             stored: None,
+            stored_at: now,
             correlation: chunk.correlation,
             ticket,
             aside: false,

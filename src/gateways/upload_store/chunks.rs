@@ -43,6 +43,9 @@ pub trait ChunkStore: Send + Sync {
     /// Commits a batch, at most one chunk per session, in one transaction; outcomes in the batch's order.
     /// After an error nothing is known of any of them: look again.
     async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Bytes that all sessions with a spool have reserved.
+    async fn reserved(&self) -> Result<i64, StoreError>;
 }
 
 /// [`ChunkStore`] on PostgreSQL.
@@ -89,6 +92,10 @@ impl ChunkStore for PgChunkStore {
             Ok(outcomes)
         })
         .await
+    }
+
+    async fn reserved(&self) -> Result<i64, StoreError> {
+        sql::within(reserved(&self.db)).await
     }
 }
 

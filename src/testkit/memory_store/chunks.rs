@@ -66,6 +66,10 @@ impl ChunkStore for MemoryStore {
         })
         .await
     }
+
+    async fn reserved(&self) -> Result<i64, StoreError> {
+        self.meet(Call::Look, |tables| Ok(tables.reserved())).await
+    }
 }
 
 impl Tables {
