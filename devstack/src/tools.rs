@@ -21,10 +21,13 @@ pub enum Tool {
     Nginx,
     /// `ffmpeg` and `ffprobe`.
     Ffmpeg,
+    /// `promtool`, which checks the alert rules.
+    Prometheus,
 }
 
 /// Every tool, in the order in which `devstack doctor` tells of them.
-pub const ALL: [Tool; 5] = [Tool::Postgres, Tool::Redis, Tool::RabbitMq, Tool::Nginx, Tool::Ffmpeg];
+pub const ALL: [Tool; 6] =
+    [Tool::Postgres, Tool::Redis, Tool::RabbitMq, Tool::Nginx, Tool::Ffmpeg, Tool::Prometheus];
 
 /// What the three servers of a test run need.
 pub const SERVERS: [Tool; 3] = [Tool::Postgres, Tool::Redis, Tool::RabbitMq];
@@ -39,6 +42,7 @@ impl Tool {
             Tool::RabbitMq => "RabbitMQ",
             Tool::Nginx => "nginx",
             Tool::Ffmpeg => "ffmpeg",
+            Tool::Prometheus => "Prometheus",
         }
     }
 
@@ -51,6 +55,7 @@ impl Tool {
             Tool::RabbitMq => "rabbitmq-server",
             Tool::Nginx => "nginx-light",
             Tool::Ffmpeg => "ffmpeg",
+            Tool::Prometheus => "prometheus",
         }
     }
 
@@ -63,6 +68,7 @@ impl Tool {
             Tool::RabbitMq => &["rabbitmq-server", "epmd"],
             Tool::Nginx => &["nginx"],
             Tool::Ffmpeg => &["ffmpeg", "ffprobe"],
+            Tool::Prometheus => &["promtool"],
         }
     }
 
@@ -98,7 +104,7 @@ impl Tool {
             Tool::RabbitMq => {
                 vec![PathBuf::from("/usr/lib/rabbitmq/bin"), PathBuf::from("/opt/rabbitmq/sbin")]
             }
-            Tool::Redis | Tool::Nginx | Tool::Ffmpeg => Vec::new(),
+            Tool::Redis | Tool::Nginx | Tool::Ffmpeg | Tool::Prometheus => Vec::new(),
         }
     }
 }
