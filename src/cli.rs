@@ -1,5 +1,6 @@
 //! The operator's commands: what may be asked is said here, one file below answers each.
 
+mod actor;
 mod check;
 mod config;
 mod healthcheck;

@@ -2,6 +2,7 @@
 
 pub mod chunks;
 pub mod cleaning;
+pub mod desk;
 pub mod farm;
 pub mod feeds;
 pub mod pool;

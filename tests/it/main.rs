@@ -12,4 +12,5 @@ mod metrics;
 mod real_video;
 mod refusals;
 mod routes;
+mod sessions;
 mod world;

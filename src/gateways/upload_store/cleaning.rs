@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::DatabaseConnection;
 
+pub(super) use expiry::{EXPIRE, strays_of};
+
 use super::feeds::{FeedStore, PgFeedStore};
 use super::{StoreError, sql};
 use crate::domain::ids::{SessionId, VideoId};

@@ -88,7 +88,7 @@ async fn plays(transaction: &DatabaseTransaction, video: VideoId) -> Result<bool
 }
 
 /// Writes down the live generations of the sessions that `$1` selects, where they run if that is known.
-pub(super) fn strays_of(condition: &str) -> String {
+pub(in crate::gateways::upload_store) fn strays_of(condition: &str) -> String {
     format!(
         "INSERT INTO uploader.stray (name, session_id, base_url) SELECT n.name, n.session_id, \
          CASE WHEN right(n.flow_url, length(n.name) + 1) = '/' || n.name \
@@ -100,7 +100,7 @@ pub(super) fn strays_of(condition: &str) -> String {
 }
 
 /// What an expired session's row becomes; `recent` stays, so that duplicates are answered as before.
-pub(super) const EXPIRE: &str = "UPDATE uploader.session SET state = 'EXPIRED', epoch = epoch + 1, owner = NULL, \
+pub(in crate::gateways::upload_store) const EXPIRE: &str = "UPDATE uploader.session SET state = 'EXPIRED', epoch = epoch + 1, owner = NULL, \
      settled = false, flow_url = NULL, next_attempt_at = NULL, ended_at = clock_timestamp(), last_error = $2";
 
 /// Every upload of the video gets a tombstone, also one without a row of ours: its first chunk may be on its way.
