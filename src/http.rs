@@ -3,6 +3,8 @@
 //! `/livez` answers 200 unless the actors of this process have died for good; `/readyz` answers 200 when chunks can be
 //! taken and 503 with the reasons when not, with the state of each dependency in either case.
 
+pub mod probe;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The message broker: deliveries in on one connection, replies out on another.
 
 mod connection;
+mod inspect;
 mod link;
 mod wire;
 
@@ -11,6 +12,7 @@ use crate::fault::{Classified, Fault};
 use crate::ticket::Reply;
 
 pub use connection::LapinBroker;
+pub use inspect::Topology;
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ pub mod cleaning;
 pub mod desk;
 pub mod farm;
 pub mod feeds;
+pub mod overview;
 pub mod pool;
 pub mod replicas;
 mod rows;

@@ -50,6 +50,16 @@ impl FileSpool {
         FileSpool { shared: Arc::new(Shared { dir: dir.into(), writers, cursors: Mutex::default() }) }
     }
 
+    /// Whether this user may write into the directory; nothing is written.
+    ///
+    /// # Errors
+    /// The system's reason.
+    pub async fn writable(&self) -> Result<(), SpoolError> {
+        use nix::unistd::{AccessFlags, access};
+        let flags = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
+        self.blocking(move |dir| access(dir, flags).map_err(|error| SpoolError::Io(error.to_string()))).await
+    }
+
     /// Runs `work` where it may block.
     async fn blocking<T, W>(&self, work: W) -> Result<T, SpoolError>
     where
