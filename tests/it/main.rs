@@ -9,6 +9,7 @@ mod faults;
 mod feed_road;
 mod janitor;
 mod metrics;
+mod operator;
 mod real_video;
 mod refusals;
 mod routes;

@@ -152,6 +152,14 @@ impl World {
         own.chain(self.settings.iter().cloned()).collect()
     }
 
+    /// The broker's address with a password that it does not take.
+    pub fn wrong_password(&self) -> String {
+        let mut url = url::Url::parse(&self.sandbox.amqp_url).unwrap();
+        url.set_username("guest").unwrap();
+        url.set_password(Some("no-such-password")).unwrap();
+        url.to_string()
+    }
+
     /// Runs one command to its end.
     pub async fn command(&self, arguments: &[&str]) -> Ran {
         self.command_with(arguments, &[]).await
