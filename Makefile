@@ -2,7 +2,7 @@
 
 DEVSTACK := target/debug/devstack
 
-.PHONY: help build check test demo entities
+.PHONY: help build check test demo rolling-restart up down entities
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -19,6 +19,17 @@ test: build ## every test, with servers of its own
 demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
 	cargo build --workspace --bins
 	$(DEVSTACK) demo
+
+rolling-restart: build ## restart every replica under a hundred uploads, and tell what their clients saw
+	$(DEVSTACK) exec -- cargo test -p uploader-v4 --test it -- --nocapture --exact \
+		leaving::a_rolling_restart_under_a_hundred_uploads_is_noticed_by_nobody
+
+up: ## the whole picture in containers, until `make down`; GATEWAY_PORT=3000 HOLDER_PORT=8090
+	docker/secrets.sh
+	docker compose -f docker/compose.yml up --detach --build --wait
+
+down: ## stop it and remove its volumes
+	docker compose -f docker/compose.yml down --volumes --remove-orphans
 
 entities: ## generate the entities again from a migrated database
 	cargo build -p uploader-v4 -p devstack

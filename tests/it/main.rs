@@ -8,6 +8,7 @@ mod farm;
 mod faults;
 mod feed_road;
 mod janitor;
+mod leaving;
 mod metrics;
 mod operator;
 mod real_video;

@@ -253,7 +253,7 @@ impl World {
     pub async fn hold(&self, sql: &str, id: Uuid) -> DatabaseTransaction {
         let transaction = self.db.begin().await.unwrap();
         let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [id.into()]);
-        assert_eq!(transaction.execute_raw(statement).await.unwrap().rows_affected(), 1);
+        assert_eq!(transaction.execute_raw(statement).await.unwrap().rows_affected(), 1, "{sql}");
         transaction
     }
 
