@@ -2,6 +2,7 @@
 
 mod connection;
 mod link;
+mod sender;
 mod wire;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use crate::fault::{Classified, Fault};
 use crate::ticket::Reply;
 
 pub use connection::LapinBroker;
+pub use sender::{ChunkSender, Outgoing, Verdict};
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,7 @@ impl LapinBroker {
         LapinBroker { config, name: format!("uploader-v4 {replica}") }
     }
 
-    async fn open(&self, purpose: &str) -> Result<Connection, BrokerError> {
+    pub(super) async fn open(&self, purpose: &str) -> Result<Connection, BrokerError> {
         let uri = address(self.config.url.expose_secret(), self.config.heartbeat)?;
         let name = format!("{} {purpose}", self.name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
