@@ -11,4 +11,5 @@ mod janitor;
 mod real_video;
 mod refusals;
 mod routes;
+mod send;
 mod world;
