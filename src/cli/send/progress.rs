@@ -95,9 +95,9 @@ fn line(total: u64, from: u64, stored: u64, elapsed: Duration) -> String {
     let percent = stored.saturating_mul(100) / total.max(1);
     let mut line = format!("sent {} of {} ({percent} %)", HumanBytes(stored), HumanBytes(total));
     let rate = rate(stored.saturating_sub(from), elapsed);
-    if rate > 0 {
-        let left = Duration::from_secs(total.saturating_sub(stored) / rate);
-        line.push_str(&format!(", {}/s, {} left", HumanBytes(rate), HumanDuration(left)));
+    if let Some(seconds) = total.saturating_sub(stored).checked_div(rate) {
+        let left = HumanDuration(Duration::from_secs(seconds));
+        line.push_str(&format!(", {}/s, {left} left", HumanBytes(rate)));
     }
     line
 }

@@ -1,7 +1,7 @@
 //! The answer of `send`: how it ended, under which ids, where it plays, and how to go on.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::HumanBytes;
@@ -35,7 +35,8 @@ pub(super) enum Ending {
 pub(super) struct Report {
     #[serde(flatten)]
     pub ending: Ending,
-    pub file: PathBuf,
+    /// Its path, readable: bytes that are no text are replaced.
+    pub file: String,
     pub session_id: Option<String>,
     pub flow_id: Option<String>,
     pub video_id: Option<String>,
@@ -55,7 +56,7 @@ impl Report {
     pub fn refused(file: &Path, reason: String) -> Self {
         Report {
             ending: Ending::Refused(reason),
-            file: file.to_owned(),
+            file: file.display().to_string(),
             session_id: None,
             flow_id: None,
             video_id: None,
@@ -155,14 +156,13 @@ impl fmt::Display for Report {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+fn quoted(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+,@%=:".contains(letter);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        return text;
+        return text.to_owned();
     }
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    format!("'{}'", text.replace('\'', r"'\''"))
+    let here = if text.starts_with('-') { "./" } else { "" };
+    format!("'{here}{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
