@@ -21,6 +21,7 @@ use std::path::PathBuf;
 pub use origin::Origin;
 pub use report::{Report, Setting};
 pub use sections::*;
+pub use units::parse_size;
 
 /// What the settings are made from, besides the built-in defaults.
 #[derive(Debug, Clone, Default)]

@@ -111,7 +111,8 @@ const UNITS: [(&str, u64); 9] = [
     ("b", 1),
 ];
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Reads a size such as `64KiB`, `10MB` or a number of bytes; `None` for anything else.
+pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let text = text.strip_suffix("/s").unwrap_or(&text);
     let (digits, factor) = UNITS

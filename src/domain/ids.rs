@@ -65,6 +65,12 @@ impl CorrelationId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether its reply passes by the shared queue: `reply.*` is bound there, and `*` stands for one word. Only a queue
+    /// of the asker's own can take it, and that one goes away with the asker.
+    pub fn is_private(&self) -> bool {
+        self.0.contains('.')
+    }
 }
 
 /// The number of an ffmpeg process of a session: 1 for the first, 0 while there was none.
@@ -145,6 +151,13 @@ mod tests {
             ["", "../../x", "a48a81da0c3b4f0e9d550d6f3c1c2b11", "{a48a81da-0c3b-4f0e-9d55-0d6f3c1c2b11}"]
         {
             assert_eq!(SessionId::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_of_several_words_is_private_to_its_asker() {
+        for (text, private) in [("a48a81da-0c3b", false), ("send.a48a81da", true), (".", true)] {
+            assert_eq!(CorrelationId::parse(text.as_bytes()).unwrap().is_private(), private, "{text}");
         }
     }
 

@@ -32,6 +32,11 @@ impl Recent {
         self.0.push(Entry::of(chunk));
     }
 
+    /// Each chunk that is remembered, oldest first: its start, its size in bytes, and the digest of these.
+    pub fn chunks(&self) -> impl Iterator<Item = (i64, u32, u128)> {
+        self.0.iter().map(|entry| (entry.start, entry.size, entry.digest))
+    }
+
     /// How `uploader.session.recent` stores it: 28 bytes a chunk, oldest first.
     pub fn pack(&self) -> Vec<u8> {
         let mut packed = Vec::with_capacity(self.0.len() * ENTRY_BYTES);
@@ -89,6 +94,8 @@ mod tests {
         assert_eq!(read, recent);
         assert!(!read.holds(&chunk(3 * 7)));
         assert!((4..20).all(|n| read.holds(&chunk(n * 7))));
+        assert_eq!(read.chunks().next(), Some((28, 7, 84)));
+        assert_eq!(read.chunks().count(), 16);
     }
 
     #[test]

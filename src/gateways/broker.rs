@@ -3,6 +3,7 @@
 mod connection;
 mod inspect;
 mod link;
+mod sender;
 mod wire;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::ticket::Reply;
 
 pub use connection::LapinBroker;
 pub use inspect::Topology;
+pub use sender::{ChunkSender, Outgoing, Verdict};
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! PostgreSQL: the truth about sessions, in transactions with one order of locks.
 
+pub mod announce;
 pub mod chunks;
 pub mod cleaning;
 pub mod desk;

@@ -14,5 +14,6 @@ mod operator;
 mod real_video;
 mod refusals;
 mod routes;
+mod send;
 mod sessions;
 mod world;

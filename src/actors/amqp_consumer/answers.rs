@@ -29,8 +29,12 @@ fn end_of(reply: &Reply) -> ChunkEnd {
     reply.refusal.as_ref().map_or(ChunkEnd::Accepted, |refusal| ChunkEnd::Refused(refusal.kind.word()))
 }
 
-/// Publishes a reply until a queue takes it; the topology is declared again in between.
+/// Publishes a reply until a queue takes it; the topology is declared again in between. A queue of the asker's own is
+/// no part of the topology, so there is nothing to declare for it.
 async fn publish(link: Arc<dyn BrokerLink>, reply: Reply) -> Result<Published, BrokerError> {
+    if reply.correlation.is_private() {
+        return link.publish(&reply).await;
+    }
     for _ in 0..REPEATS {
         match link.publish(&reply).await? {
             Published::Confirmed => return Ok(Published::Confirmed),
@@ -73,6 +77,11 @@ impl AmqpConsumer {
         let routed = outcome.is_ok_and(|published| published == Published::Confirmed);
         match self.ledger.get(id).map(|open| open.stage.clone()) {
             Some(Stage::Publishing(reply)) if routed => self.ack(id, &reply, false, ctx),
+            // Given back, its chunk would come, be answered and be returned again for as long as the broker lives.
+            Some(Stage::Publishing(reply)) if reply.correlation.is_private() => {
+                tracing::info!(delivery.tag = id.tag, "the asker is gone, its reply is dropped");
+                self.ack(id, &reply, false, ctx);
+            }
             Some(Stage::Publishing(_)) => {
                 tracing::warn!(delivery.tag = id.tag, "no queue takes replies, the chunk goes back");
                 self.give_back(id, "no_queue", ctx);

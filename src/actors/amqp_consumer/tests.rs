@@ -244,6 +244,16 @@ async fn a_reply_that_no_queue_ever_takes_gives_its_delivery_back() {
 }
 
 #[actix_rt::test]
+async fn a_reply_to_an_asker_that_is_gone_is_dropped_and_its_delivery_is_over() {
+    let world = world(settings());
+    world.broker.return_next(1);
+    world.send("send.a", 1);
+    accept(world.desk.take().await);
+    world.called(Call::Acked(1)).await;
+    assert_eq!(world.broker.calls(), [Call::Connected, Call::Returned(accepted("send.a")), Call::Acked(1)]);
+}
+
+#[actix_rt::test]
 async fn beyond_the_budget_consuming_pauses_until_half_is_settled() {
     let world = world(AmqpConfig { inflight_bytes: 100, ..settings() });
     for name in ["a", "b", "c"] {

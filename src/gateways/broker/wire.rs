@@ -9,13 +9,13 @@ use crate::domain::chunk::{CORRELATION_ID, Field, Headers, RawDelivery, SESSION_
 use crate::ticket::Reply;
 
 /// `ack` or `nack`.
-const STATUS: &str = "x-status";
+pub(super) const STATUS: &str = "x-status";
 /// Why it is a `nack`; a string.
-const ERROR: &str = "x-error";
+pub(super) const ERROR: &str = "x-error";
 /// The offset that would have been taken.
-const EXPECTED_BYTE: &str = "x-expected-byte";
+pub(super) const EXPECTED_BYTE: &str = "x-expected-byte";
 /// Whether the same chunk may be taken later.
-const RETRYABLE: &str = "x-retryable";
+pub(super) const RETRYABLE: &str = "x-retryable";
 
 /// A delivery as the domain sees it. The body is moved, not copied.
 pub(super) fn raw_delivery(delivery: Delivery) -> RawDelivery {

@@ -73,6 +73,7 @@ pub(super) fn state_of(text: &str) -> Result<SessionState, StoreError> {
     SessionState::parse(text).ok_or_else(|| strange("uploader.session.state", text))
 }
 
+/// Reads `videos.status`.
 pub(super) fn video_status_of(text: &str) -> Result<VideoStatus, StoreError> {
     use entity::VideoStatus as Stored;
     match Stored::try_from_value(&text.to_owned())? {
@@ -83,6 +84,7 @@ pub(super) fn video_status_of(text: &str) -> Result<VideoStatus, StoreError> {
     }
 }
 
+/// Reads `flows.status`.
 pub(super) fn flow_status_of(text: &str) -> Result<FlowStatus, StoreError> {
     use entity::FlowStatus as Stored;
     match Stored::try_from_value(&text.to_owned())? {
