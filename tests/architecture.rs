@@ -35,7 +35,7 @@ const HOMES: [(&str, &[&str]); 15] = [
 const LAW: [(&str, &[&str]); 21] = [
     ("domain", &["domain"]),
     ("fault", &[]),
-    ("readiness", &[]),
+    ("readiness", &["messages"]),
     ("metrics", &[]),
     ("config", &["config"]),
     ("clock", &["domain"]),
@@ -52,7 +52,10 @@ const LAW: [(&str, &[&str]); 21] = [
     ("supervision", &["messages", "domain"]),
     ("telemetry", &["config"]),
     ("testkit", &["testkit", "gateways", "config", "clock", "fault", "ticket", "domain"]),
-    ("cli", &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"]),
+    (
+        "cli",
+        &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"],
+    ),
     ("main", &["cli", "config"]),
 ];
 
