@@ -1,5 +1,6 @@
 //! The composition root: opens the gateways, starts the actors tail first, drains them on a signal.
 
+mod cleaning;
 mod gauges;
 mod lines;
 mod start;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+pub use self::cleaning::{CannotClean, Forecast, clean_once, forecast};
 use self::lines::{ChunkLine, FeedLine};
 use self::start::Foundation;
 use crate::clock;

@@ -1,10 +1,15 @@
 //! The board on which every part of the service writes how it fares; `/readyz` reads it out.
 
+mod janitor;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
+pub use self::janitor::{JanitorStatus, LastRun};
+use crate::messages::JanitorReport;
 use crate::metrics;
 
 /// What the service depends on, or a condition of its own that readiness depends on.
@@ -113,12 +118,16 @@ pub struct Snapshot {
     pub status: Status,
     /// Each dependency's state.
     pub dependencies: BTreeMap<Dependency, State>,
+    /// What the janitor did, where it is enabled. Its failures do not count: cleaning is nobody's precondition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub janitor: Option<JanitorStatus>,
 }
 
 /// The board; clones share it.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     states: Arc<RwLock<BTreeMap<Dependency, State>>>,
+    janitor: Arc<RwLock<Option<JanitorStatus>>>,
 }
 
 impl Default for Readiness {
@@ -146,7 +155,7 @@ impl Readiness {
             metrics::dependency(dependency.word(), state == State::Up, false);
             (dependency, state)
         });
-        Self { states: Arc::new(RwLock::new(states.collect())) }
+        Self { states: Arc::new(RwLock::new(states.collect())), janitor: Arc::default() }
     }
 
     /// Writes a dependency's state; a change is logged. Redis, fflow and holder are degraded at worst.
@@ -180,7 +189,28 @@ impl Readiness {
             (_, State::Degraded(_)) | (Status::Degraded, _) => Status::Degraded,
             (Status::Ready, State::Up) => Status::Ready,
         });
-        Snapshot { status, dependencies }
+        let janitor = self.janitor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot { status, dependencies, janitor }
+    }
+
+    /// The janitor is enabled here and runs next at this time.
+    pub fn janitor_waits(&self, next: SystemTime) {
+        self.change_janitor(|status| status.waits(next));
+    }
+
+    /// The janitor is at work.
+    pub fn janitor_runs(&self) {
+        self.change_janitor(JanitorStatus::runs);
+    }
+
+    /// The janitor has run.
+    pub fn janitor_ran(&self, report: &JanitorReport, ended: SystemTime) {
+        self.change_janitor(|status| status.ran(report.clone(), ended));
+    }
+
+    fn change_janitor(&self, change: impl FnOnce(&mut JanitorStatus)) {
+        let mut status = self.janitor.write().unwrap_or_else(PoisonError::into_inner);
+        change(status.get_or_insert_default());
     }
 }
 

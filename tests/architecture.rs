@@ -36,7 +36,7 @@ const HOMES: [(&str, &[&str]); 16] = [
 const LAW: [(&str, &[&str]); 21] = [
     ("domain", &["domain"]),
     ("fault", &[]),
-    ("readiness", &["metrics"]),
+    ("readiness", &["messages", "metrics"]),
     ("metrics", &["metrics"]),
     ("config", &["config"]),
     ("clock", &["domain"]),

@@ -2,7 +2,7 @@
 //!
 //! Hears    Tick (its own clock), RunOnce, Ping (supervision)
 //! Tells    ExpireSessions to SessionRegistry, DropFlow and SweepStrays to FflowRouter; removes folders of the spool
-//! Owns     the pause between two runs, and the place in the spool where the next look at its folders begins
+//! Owns     the pause between two runs, and the places where a run that came to the end of its time is taken up
 //! Decides  nothing: what is abandoned is decided on locked rows, see `gateways::upload_store::cleaning`
 //! Fails    a part that fails is logged once and left to the next run; the other parts go on; restarted, it begins
 //!          with a pause
@@ -10,16 +10,18 @@
 mod run;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::config::JanitorConfig;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, VideoId};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::cleaning::CleaningStore;
 use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, RunOnce, SweepStrays, Tick};
+use crate::readiness::Readiness;
 
 /// What the janitor is built from.
 #[derive(Clone)]
@@ -36,19 +38,36 @@ pub struct JanitorParts {
     pub sweep: Recipient<SweepStrays>,
     /// Times and bounds.
     pub config: JanitorConfig,
+    /// Where the last run is shown.
+    pub readiness: Readiness,
+}
+
+/// Where the next run's ways through videos, folders and ended sessions go on: after these. A way that came to its end
+/// begins anew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    videos: Option<VideoId>,
+    folders: Option<SessionId>,
+    ended: Option<SessionId>,
 }
 
 /// The scheduler of the janitor; see the card above. Any number of replicas may run one.
 pub struct JanitorScheduler {
     parts: JanitorParts,
-    after: Option<SessionId>,
+    places: Places,
     running: bool,
+    striking: bool,
 }
 
 impl JanitorScheduler {
     /// A janitor whose first run comes after one pause.
     pub fn new(parts: JanitorParts) -> Self {
-        JanitorScheduler { parts, after: None, running: false }
+        JanitorScheduler { parts, places: Places::default(), running: false, striking: true }
+    }
+
+    /// A janitor without a clock: it runs when it is asked to.
+    pub fn still(parts: JanitorParts) -> Self {
+        JanitorScheduler { striking: false, ..Self::new(parts) }
     }
 }
 
@@ -58,7 +77,7 @@ impl Actor for JanitorScheduler {
     fn started(&mut self, ctx: &mut Self::Context) {
         // A run that was under way ended with the old context.
         self.running = false;
-        ctx.notify_later(Tick, self.parts.config.interval);
+        self.pause(ctx);
     }
 }
 
@@ -69,9 +88,7 @@ impl Handler<Tick> for JanitorScheduler {
 
     /// The pause begins when the run has ended: a slow run does not run into the next.
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
-        let run = self.run().map(|_, janitor, ctx: &mut Context<Self>| {
-            ctx.notify_later(Tick, janitor.parts.config.interval);
-        });
+        let run = self.run().map(|_, janitor, ctx: &mut Context<Self>| janitor.pause(ctx));
         ctx.spawn(run);
     }
 }
@@ -91,17 +108,27 @@ impl Handler<Ping> for JanitorScheduler {
 }
 
 impl JanitorScheduler {
+    fn pause(&mut self, ctx: &mut Context<Self>) {
+        if self.striking {
+            let pause = self.parts.config.interval;
+            self.parts.readiness.janitor_waits(SystemTime::now() + pause);
+            ctx.notify_later(Tick, pause);
+        }
+    }
+
     fn run(&mut self) -> ResponseActFuture<Self, JanitorReport> {
         if self.running {
             let error = Some("another run is under way".to_owned());
             return Box::pin(actix::fut::ready(JanitorReport { error, ..JanitorReport::default() }));
         }
         self.running = true;
-        let (run, began) = (run::run(self.parts.clone(), self.after), Instant::now());
-        Box::pin(run.into_actor(self).map(move |(mut report, after), janitor, _| {
-            (janitor.running, janitor.after) = (false, after);
+        self.parts.readiness.janitor_runs();
+        let (run, began) = (run::run(self.parts.clone(), self.places), Instant::now());
+        Box::pin(run.into_actor(self).map(move |(mut report, places), janitor, _| {
+            (janitor.running, janitor.places) = (false, places);
             report.duration = began.elapsed();
             tell(&report);
+            janitor.parts.readiness.janitor_ran(&report, SystemTime::now());
             report
         }))
     }
@@ -110,15 +137,18 @@ impl JanitorScheduler {
 /// One line per run.
 fn tell(report: &JanitorReport) {
     info!(
-        videos.deleted = report.expiry.deleted,
-        videos.blocked = report.expiry.blocked,
-        sessions.removed = report.expiry.removed,
-        sessions.cleaned = report.cleaned,
-        folders.buried = report.buried,
-        failed.given_up = report.given_up,
-        strays.gone = report.strays,
-        tombstones = report.tombstones,
-        replicas = report.replicas,
+        videos.deleted = report.videos_deleted,
+        videos.blocked = report.videos_blocked,
+        sessions.removed = report.sessions_removed,
+        sessions.cleaned = report.sessions_cleaned,
+        folders.buried = report.folders_buried,
+        folders.removed = report.folders_removed,
+        failed.given_up = report.failed_given_up,
+        strays.gone = report.strays_gone,
+        runs = report.runs_forgotten,
+        tombstones = report.tombstones_forgotten,
+        replicas = report.replicas_forgotten,
+        more_is_left = report.more_is_left,
         error = report.error.as_deref(),
         duration_ms = report.duration.as_millis() as u64,
         "cleaned"

@@ -7,12 +7,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::Semaphore;
 
+use super::cleaning;
 use super::start::Foundation;
 use crate::actors::amqp_consumer::AmqpConsumer;
 use crate::actors::chunk_validator::ChunkValidator;
 use crate::actors::fflow_forwarder::{FflowForwarder, ForwarderParts};
 use crate::actors::fflow_router::{FflowRouter, StrayRound};
-use crate::actors::janitor_scheduler::{JanitorParts, JanitorScheduler};
+use crate::actors::janitor_scheduler::JanitorScheduler;
 use crate::actors::session_feed::{FeedParts, RouterDesk, SessionFeed};
 use crate::actors::session_registry::{RegistryParts, SessionRegistry};
 use crate::config::Config;
@@ -106,7 +107,7 @@ impl FeedLine {
     }
 }
 
-fn router(foundation: &Foundation, fflow: Rc<dyn Fflow>) -> Addr<FflowRouter> {
+pub(super) fn router(foundation: &Foundation, fflow: Rc<dyn Fflow>) -> Addr<FflowRouter> {
     let config = &foundation.config;
     let routes = foundation.routes.clone();
     let farm = Arc::new(PgFarmStore::new(foundation.db.clone()));
@@ -161,20 +162,7 @@ impl ChunkLine {
     pub(super) fn build(foundation: &Foundation, feeds: &FeedLine) -> Self {
         let config = &foundation.config;
         let mailbox = usize::from(config.amqp.prefetch) * 2;
-        let parts = RegistryParts {
-            store: foundation.chunks.clone(),
-            cleaning: Arc::new(PgCleaningStore::new(foundation.db.clone())),
-            spool: foundation.spool.clone(),
-            forwarder: feeds.advanced(),
-            config: config.chunk.clone(),
-            quota_bytes: foundation.quota_bytes,
-            early_chunks: usize::from(config.amqp.prefetch).div_ceil(4),
-            readiness: foundation.readiness.clone(),
-        };
-        let registry = Supervisor::start(move |ctx: &mut Context<SessionRegistry>| {
-            ctx.set_mailbox_capacity(mailbox);
-            SessionRegistry::new(parts)
-        });
+        let registry = registry(foundation, feeds.advanced());
         let (admit, max_bytes) = (registry.clone().recipient(), config.chunk.max_bytes as u32);
         let validator = Supervisor::start(move |ctx: &mut Context<ChunkValidator>| {
             ctx.set_mailbox_capacity(mailbox);
@@ -204,20 +192,34 @@ impl ChunkLine {
     }
 }
 
+pub(super) fn registry(
+    foundation: &Foundation,
+    forwarder: Recipient<SessionAdvanced>,
+) -> Addr<SessionRegistry> {
+    let config = &foundation.config;
+    let mailbox = usize::from(config.amqp.prefetch) * 2;
+    let parts = RegistryParts {
+        store: foundation.chunks.clone(),
+        cleaning: Arc::new(PgCleaningStore::new(foundation.db.clone())),
+        spool: foundation.spool.clone(),
+        forwarder,
+        config: config.chunk.clone(),
+        quota_bytes: foundation.quota_bytes,
+        early_chunks: usize::from(config.amqp.prefetch).div_ceil(4),
+        readiness: foundation.readiness.clone(),
+    };
+    Supervisor::start(move |ctx: &mut Context<SessionRegistry>| {
+        ctx.set_mailbox_capacity(mailbox);
+        SessionRegistry::new(parts)
+    })
+}
+
 /// The pulse keeps the janitor: it ends with its line.
 fn janitor(foundation: &Foundation, feeds: &FeedLine, registry: &Addr<SessionRegistry>) -> Option<Pulse> {
-    let config = foundation.config.janitor.clone();
-    if !config.enabled {
+    if !foundation.config.janitor.enabled {
         return None;
     }
-    let parts = JanitorParts {
-        store: Arc::new(PgCleaningStore::new(foundation.db.clone())),
-        spool: foundation.spool.clone(),
-        expire: registry.clone().recipient(),
-        drop_flow: feeds.router.clone().recipient(),
-        sweep: feeds.router.clone().recipient(),
-        config,
-    };
+    let parts = cleaning::janitor_parts(foundation, registry, &feeds.router);
     let janitor = Supervisor::start(move |_| JanitorScheduler::new(parts));
     Some(Pulse { name: "JanitorScheduler", ping: janitor.recipient() })
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::domain::ids::{SessionId, VideoId};
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::cleaning::{CleaningStore, Expired, Folders};
+use crate::gateways::upload_store::cleaning::{Abandoned, CleaningStore, Expired, Folders};
 
 /// Everything that may be cleaned.
 #[derive(Debug, Default)]
@@ -16,6 +16,10 @@ pub struct Cleanable {
     pub abandoned: Vec<VideoId>,
     /// Videos that somebody holds.
     pub held: Vec<VideoId>,
+    /// Videos that the database refuses to end.
+    pub refused: Vec<VideoId>,
+    /// How many videos each transaction was about.
+    pub transactions: Vec<usize>,
     /// Sessions whose rows others removed.
     pub removed: u64,
     /// Sessions that have rows.
@@ -64,17 +68,30 @@ fn taken<T>(from: &mut Vec<T>, limit: u32) -> Vec<T> {
 
 #[async_trait]
 impl CleaningStore for MemoryCleaning {
-    async fn abandoned(&self, _: Duration, limit: u32) -> Result<Vec<VideoId>, StoreError> {
-        Ok(self.reachable()?.abandoned.iter().take(limit as usize).copied().collect())
+    async fn abandoned(
+        &self,
+        _: Duration,
+        after: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Abandoned, StoreError> {
+        let mut videos = self.reachable()?.abandoned.clone();
+        videos.sort();
+        videos.retain(|video| after.is_none_or(|after| *video > after));
+        videos.truncate(limit as usize);
+        let next = videos.last().copied().filter(|_| videos.len() == limit as usize);
+        Ok(Abandoned { videos, next })
     }
 
-    async fn expire(&self, video: VideoId, _: Duration) -> Result<Expired, StoreError> {
+    async fn expire(&self, videos: &[VideoId], _: Duration) -> Result<Expired, StoreError> {
         let mut content = self.reachable()?;
-        if content.held.contains(&video) {
-            return Ok(Expired::Spared);
+        content.transactions.push(videos.len());
+        if videos.iter().any(|video| content.refused.contains(video)) {
+            return Err(StoreError::Refused("scripted".to_owned()));
         }
-        content.abandoned.retain(|other| *other != video);
-        Ok(Expired::Deleted)
+        let deleted: Vec<VideoId> =
+            videos.iter().copied().filter(|video| !content.held.contains(video)).collect();
+        content.abandoned.retain(|other| !deleted.contains(other));
+        Ok(Expired { deleted, blocked: Vec::new() })
     }
 
     async fn expire_removed(&self, _: u32) -> Result<u64, StoreError> {
@@ -99,19 +116,27 @@ impl CleaningStore for MemoryCleaning {
         Ok(taken(&mut self.reachable()?.failed, limit))
     }
 
-    async fn uncleaned(&self, limit: u32) -> Result<Vec<SessionId>, StoreError> {
-        Ok(self.reachable()?.uncleaned.iter().take(limit as usize).copied().collect())
+    async fn uncleaned(&self, after: Option<SessionId>, limit: u32) -> Result<Vec<SessionId>, StoreError> {
+        let mut due = self.reachable()?.uncleaned.clone();
+        due.sort();
+        due.retain(|session| after.is_none_or(|after| *session > after));
+        due.truncate(limit as usize);
+        Ok(due)
     }
 
-    async fn drop_runs(&self, _: SessionId) -> Result<(), StoreError> {
+    async fn drop_runs(&self, _: &[SessionId]) -> Result<(), StoreError> {
         self.reachable().map(|_| ())
     }
 
-    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError> {
+    async fn set_cleaned(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
         let mut content = self.reachable()?;
-        content.uncleaned.retain(|other| *other != session);
-        content.cleaned.push(session);
+        content.uncleaned.retain(|other| !sessions.contains(other));
+        content.cleaned.extend(sessions);
         Ok(())
+    }
+
+    async fn forget_runs(&self, _: u32) -> Result<u64, StoreError> {
+        self.reachable().map(|_| 0)
     }
 
     async fn forget_tombstones(&self, _: Duration, _: u32) -> Result<u64, StoreError> {

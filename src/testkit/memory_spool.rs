@@ -41,6 +41,7 @@ struct Content {
     marker: Option<Uuid>,
     folders: HashMap<SessionId, Folder>,
     appends: usize,
+    kept: Option<SessionId>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +65,11 @@ impl MemorySpool {
     /// From now on calls end like this.
     pub fn set_health(&self, health: Health) {
         self.content().health = health;
+    }
+
+    /// This session's folder cannot be removed.
+    pub fn keep(&self, session: SessionId) {
+        self.content().kept = Some(session);
     }
 
     /// How many appends succeeded so far.
@@ -137,7 +143,11 @@ impl Spool for MemorySpool {
     async fn close(&self, _session: SessionId) {}
 
     async fn remove(&self, session: SessionId) -> Result<(), SpoolError> {
-        self.reachable()?.folders.remove(&session);
+        let mut content = self.reachable()?;
+        if content.kept == Some(session) {
+            return Err(SpoolError::Io("kept, as scripted".to_owned()));
+        }
+        content.folders.remove(&session);
         Ok(())
     }
 

@@ -1,178 +1,244 @@
-//! One run of the janitor: its parts one after another, each with a deadline.
+//! One run of the janitor: its parts one after another, each in bounded batches and with its time.
 
+use std::collections::HashSet;
 use std::fmt::Display;
-use std::future::Future;
 use std::time::Duration;
 
 use actix::MailboxError;
+use futures_util::{StreamExt, future, stream};
+use tokio::time::Instant;
 use tracing::warn;
 
-use super::JanitorParts;
+use super::{JanitorParts, Places};
 use crate::domain::ids::SessionId;
-use crate::messages::{DropFlow, ExpireSessions, Expiry, JanitorReport, SweepStrays};
+use crate::messages::{DropFlow, ExpireSessions, JanitorReport, SweepStrays};
 
-/// The longest that one part may take; what it has not done by then is left to the next run.
+/// A part begins no further batch after this; what it has not done by then is left to the next run.
 const PART_WITHIN: Duration = Duration::from_secs(60);
-/// Full batches that one part takes in one run.
-const BATCHES: usize = 20;
+/// A batch that takes longer than this beyond a part's time is given up.
+const BATCH_WITHIN: Duration = Duration::from_secs(60);
+/// Folders listed at once: each listing walks through the whole spool.
+const FOLDERS: usize = 10_000;
+/// Folders removed at once: disks do not get faster by more.
+const REMOVE_AT_ONCE: usize = 4;
 
-/// How far a part came, and what went wrong last.
-#[derive(Default)]
-struct Tally {
-    done: usize,
-    error: Option<String>,
+/// How a part ended.
+enum Left {
+    Nothing,
+    More,
 }
 
-impl Tally {
-    fn count(&mut self, outcome: Result<(), String>) {
-        match outcome {
-            Ok(()) => self.done += 1,
-            Err(error) => self.error = Some(error),
+type Part = Result<Left, String>;
+
+/// A run under way.
+pub(super) struct Run {
+    parts: JanitorParts,
+    places: Places,
+    report: JanitorReport,
+}
+
+/// Everything once: first sessions are ended, then what has ended is cleaned. Says what was done, and where the next
+/// run goes on.
+pub(super) async fn run(parts: JanitorParts, places: Places) -> (JanitorReport, Places) {
+    let mut run = Run { parts, places, report: JanitorReport::default() };
+    run.part("abandoned uploads", Run::expire).await;
+    run.part("spool folders", Run::folders).await;
+    run.part("failed uploads", Run::give_up).await;
+    run.part("ended uploads", Run::clean).await;
+    run.part("strays", Run::strays).await;
+    run.part("runs", Run::runs).await;
+    run.part("tombstones", Run::tombstones).await;
+    run.part("replicas", Run::replicas).await;
+    (run.report, run.places)
+}
+
+impl Run {
+    /// Carries out one part within its time; what it did counts even if it fails in the end.
+    async fn part(&mut self, name: &'static str, work: impl AsyncFnOnce(&mut Self, Instant) -> Part) {
+        let until = Instant::now() + PART_WITHIN;
+        let why = match tokio::time::timeout_at(until + BATCH_WITHIN, work(self, until)).await {
+            Ok(Ok(Left::Nothing)) => return,
+            Ok(Ok(Left::More)) => {
+                self.report.more_is_left = true;
+                return;
+            }
+            Ok(Err(why)) => why,
+            Err(_) => format!("no end within {:?}", PART_WITHIN + BATCH_WITHIN),
+        };
+        warn!(part = name, error = why, "could not be cleaned now, the next run tries again");
+        self.report.error = Some(format!("{name}: {why}"));
+    }
+
+    /// One way through all videos, a page at a time.
+    async fn expire(&mut self, until: Instant) -> Part {
+        let mut error = None;
+        loop {
+            let (ttl, limit) = (self.parts.config.video_ttl, self.parts.config.batch);
+            let ask = ExpireSessions { ttl, limit, after: self.places.videos };
+            let round = self.parts.expire.send(ask).await.map_err(gone)?;
+            self.report.videos_deleted += round.deleted;
+            self.report.videos_blocked += round.blocked;
+            self.report.sessions_removed += round.removed;
+            let stuck = round.next.is_some() && round.next == self.places.videos;
+            self.places.videos = round.next;
+            error = round.error.or(error);
+            let done = round.next.is_none() && round.removed < u64::from(limit);
+            match error {
+                Some(why) if done || stuck => return Err(why),
+                None if done => return Ok(Left::Nothing),
+                _ if Instant::now() >= until => return error.map_or(Ok(Left::More), Err),
+                _ => {}
+            }
         }
     }
-}
 
-/// Everything once: first sessions are ended, then what has ended is cleaned. Says what was done, and after which
-/// folder the next run goes on.
-pub(super) async fn run(parts: JanitorParts, after: Option<SessionId>) -> (JanitorReport, Option<SessionId>) {
-    let mut report = JanitorReport::default();
-    let error = &mut report.error;
-    report.expiry = part("abandoned uploads", error, parts.expire()).await.unwrap_or_default();
-    remember("abandoned uploads", error, report.expiry.error.clone());
-    let (buried, after) = part("spool folders", error, parts.folders(after)).await.unwrap_or((0, after));
-    report.buried = buried;
-    let given_up = part("failed uploads", error, parts.give_up()).await.unwrap_or_default();
-    report.given_up = given_up.done;
-    remember("failed uploads", error, given_up.error);
-    let cleaned = part("ended uploads", error, parts.clean()).await.unwrap_or_default();
-    report.cleaned = cleaned.done;
-    remember("ended uploads", error, cleaned.error);
-    report.strays = part("strays", error, parts.strays()).await.unwrap_or_default();
-    report.tombstones = part("tombstones", error, parts.tombstones()).await.unwrap_or_default();
-    report.replicas = part("replicas", error, parts.replicas()).await.unwrap_or_default();
-    (report, after)
-}
+    /// One way through all folders.
+    async fn folders(&mut self, until: Instant) -> Part {
+        let mut error = None;
+        loop {
+            let page = self.parts.spool.folders(self.places.folders, FOLDERS).await.map_err(text)?;
+            for folders in page.chunks(self.parts.config.batch as usize) {
+                error = self.judge(folders).await?.or(error);
+                self.places.folders = folders.last().copied();
+                if Instant::now() >= until {
+                    return error.map_or(Ok(Left::More), Err);
+                }
+            }
+            if page.len() < FOLDERS {
+                self.places.folders = None;
+                return error.map_or(Ok(Left::Nothing), Err);
+            }
+        }
+    }
 
-/// Carries out one part within its deadline.
-async fn part<T>(
-    name: &'static str,
-    error: &mut Option<String>,
-    work: impl Future<Output = Result<T, String>>,
-) -> Option<T> {
-    let why = match tokio::time::timeout(PART_WITHIN, work).await {
-        Ok(Ok(done)) => return Some(done),
-        Ok(Err(why)) => why,
-        Err(_) => format!("not done within {PART_WITHIN:?}"),
-    };
-    remember(name, error, Some(why));
-    None
-}
+    async fn judge(&mut self, folders: &[SessionId]) -> Result<Option<String>, String> {
+        let judged = self.parts.store.judge_folders(folders).await.map_err(text)?;
+        self.report.folders_buried += judged.buried.len() as u64;
+        let (done, error) = self.parts.discard(&judged.late).await?;
+        self.report.folders_removed += done.len() as u64;
+        Ok(error)
+    }
 
-/// The one place where a part's failure is logged.
-fn remember(name: &'static str, error: &mut Option<String>, why: Option<String>) {
-    if let Some(why) = why {
-        warn!(part = name, error = why, "could not be cleaned now, the next run tries again");
-        *error = Some(format!("{name}: {why}"));
+    async fn give_up(&mut self, until: Instant) -> Part {
+        let (ttl, limit) = (self.parts.config.video_ttl, self.parts.config.batch);
+        let mut error = None;
+        loop {
+            let due = self.parts.store.give_up_bytes(ttl, limit).await.map_err(text)?;
+            let (done, failed) = self.parts.discard(&due).await?;
+            self.report.failed_given_up += done.len() as u64;
+            error = failed.or(error);
+            let full = due.len() >= limit as usize;
+            if !full || Instant::now() >= until {
+                return error.map_or(Ok(left(full)), Err);
+            }
+        }
+    }
+
+    /// One way through all sessions that have ended.
+    async fn clean(&mut self, until: Instant) -> Part {
+        let limit = self.parts.config.batch;
+        let mut error = None;
+        loop {
+            let due = self.parts.store.uncleaned(self.places.ended, limit).await.map_err(text)?;
+            let (done, failed) = self.parts.clean(&due).await?;
+            self.report.sessions_cleaned += done as u64;
+            error = failed.or(error);
+            let full = due.len() >= limit as usize;
+            self.places.ended = due.last().copied().filter(|_| full);
+            if !full || Instant::now() >= until {
+                return error.map_or(Ok(left(full)), Err);
+            }
+        }
+    }
+
+    /// Rounds as long as some of them are gone after each.
+    async fn strays(&mut self, until: Instant) -> Part {
+        loop {
+            let swept = self.parts.sweep.send(SweepStrays).await.map_err(gone)?;
+            self.report.strays_gone += swept.gone as u64;
+            if swept.gone == 0 {
+                return Ok(Left::Nothing);
+            }
+            if Instant::now() >= until {
+                return Ok(Left::More);
+            }
+        }
+    }
+
+    async fn runs(&mut self, until: Instant) -> Part {
+        let limit = self.parts.config.batch;
+        loop {
+            let gone = self.parts.store.forget_runs(limit).await.map_err(text)?;
+            self.report.runs_forgotten += gone;
+            let full = gone >= u64::from(limit);
+            if !full || Instant::now() >= until {
+                return Ok(left(full));
+            }
+        }
+    }
+
+    async fn tombstones(&mut self, until: Instant) -> Part {
+        let (ttl, limit) = (self.parts.config.tombstone_ttl, self.parts.config.batch);
+        loop {
+            let gone = self.parts.store.forget_tombstones(ttl, limit).await.map_err(text)?;
+            self.report.tombstones_forgotten += gone;
+            let full = gone >= u64::from(limit);
+            if !full || Instant::now() >= until {
+                return Ok(left(full));
+            }
+        }
+    }
+
+    async fn replicas(&mut self, _: Instant) -> Part {
+        let limit = self.parts.config.batch;
+        let gone = self.parts.store.forget_replicas(limit).await.map_err(text)?;
+        self.report.replicas_forgotten = gone;
+        Ok(left(gone >= u64::from(limit)))
     }
 }
 
 impl JanitorParts {
-    async fn expire(&self) -> Result<Expiry, String> {
-        let limit = self.config.batch;
-        let mut all = Expiry::default();
-        for _ in 0..BATCHES {
-            let ask = ExpireSessions { ttl: self.config.video_ttl, limit };
-            let round = self.expire.send(ask).await.map_err(gone)?;
-            let full = round.deleted + round.blocked >= u64::from(limit) || round.removed >= u64::from(limit);
-            all.deleted += round.deleted;
-            all.blocked += round.blocked;
-            all.removed += round.removed;
-            all.error = round.error.or(all.error);
-            if !full {
-                break;
+    /// Route, bytes and runs of ended sessions; says how many are cleaned. The bytes go even if Redis is away: they are
+    /// what takes room.
+    async fn clean(&self, ended: &[SessionId]) -> Result<(usize, Option<String>), String> {
+        let drops =
+            ended.iter().map(async |session| self.drop_flow.send(DropFlow { session: *session }).await);
+        let unrouted = future::try_join_all(drops).await.map_err(gone)?;
+        let (discarded, mut error) = self.discard(ended).await?;
+        let mut cleaned = Vec::with_capacity(ended.len());
+        for (session, unrouted) in ended.iter().zip(unrouted) {
+            if !unrouted {
+                error = Some("the route could not be removed".to_owned());
+            } else if discarded.contains(session) {
+                cleaned.push(*session);
             }
         }
-        Ok(all)
+        self.store.set_cleaned(&cleaned).await.map_err(text)?;
+        Ok((cleaned.len(), error))
     }
 
-    /// Goes through the folders page by page; after the last page it begins anew.
-    async fn folders(&self, mut after: Option<SessionId>) -> Result<(usize, Option<SessionId>), String> {
-        let limit = self.config.batch as usize;
-        let mut buried = 0;
-        for _ in 0..BATCHES {
-            let page = self.spool.folders(after, limit).await.map_err(text)?;
-            let judged = self.store.judge_folders(&page).await.map_err(text)?;
-            buried += judged.buried.len();
-            for session in judged.late {
-                self.discard(session).await?;
-            }
-            after = page.last().copied().filter(|_| page.len() == limit);
-            if after.is_none() {
-                break;
-            }
+    /// Those whose bytes are gone now, and the last failure. The rows first: a folder without rows is found again, rows
+    /// without a folder are not.
+    async fn discard(&self, ended: &[SessionId]) -> Result<(HashSet<SessionId>, Option<String>), String> {
+        if ended.is_empty() {
+            return Ok((HashSet::new(), None));
         }
-        Ok((buried, after))
-    }
-
-    async fn give_up(&self) -> Result<Tally, String> {
-        let due = self.store.give_up_bytes(self.config.video_ttl, self.config.batch).await.map_err(text)?;
-        let mut tally = Tally::default();
-        for session in due {
-            tally.count(self.discard(session).await);
-        }
-        Ok(tally)
-    }
-
-    async fn clean(&self) -> Result<Tally, String> {
-        let mut tally = Tally::default();
-        for _ in 0..BATCHES {
-            let (before, due) = (tally.done, self.store.uncleaned(self.config.batch).await.map_err(text)?);
-            for session in &due {
-                tally.count(self.clean_one(*session).await);
-            }
-            if due.len() < self.config.batch as usize || tally.done == before {
-                break;
+        self.store.drop_runs(ended).await.map_err(text)?;
+        let removals = ended.iter().map(async |session| (*session, self.spool.remove(*session).await));
+        let (mut gone, mut error) = (HashSet::with_capacity(ended.len()), None);
+        let mut removals = stream::iter(removals).buffer_unordered(REMOVE_AT_ONCE);
+        while let Some((session, removed)) = removals.next().await {
+            match removed {
+                Ok(()) => drop(gone.insert(session)),
+                Err(why) => error = Some(text(why)),
             }
         }
-        Ok(tally)
+        Ok((gone, error))
     }
+}
 
-    /// The bytes go even if Redis is away: they are what takes room.
-    async fn clean_one(&self, session: SessionId) -> Result<(), String> {
-        let unrouted = self.drop_flow.send(DropFlow { session }).await.map_err(gone)?;
-        self.discard(session).await?;
-        if !unrouted {
-            return Err("the route could not be removed".to_owned());
-        }
-        self.store.set_cleaned(session).await.map_err(text)
-    }
-
-    /// The rows first: a folder without rows is found again, rows without a folder are not.
-    async fn discard(&self, session: SessionId) -> Result<(), String> {
-        self.store.drop_runs(session).await.map_err(text)?;
-        self.spool.remove(session).await.map_err(text)
-    }
-
-    async fn strays(&self) -> Result<usize, String> {
-        Ok(self.sweep.send(SweepStrays).await.map_err(gone)?.gone)
-    }
-
-    async fn tombstones(&self) -> Result<u64, String> {
-        let (ttl, limit) = (self.config.tombstone_ttl, self.config.batch);
-        let mut forgotten = 0;
-        for _ in 0..BATCHES {
-            let gone = self.store.forget_tombstones(ttl, limit).await.map_err(text)?;
-            forgotten += gone;
-            if gone < u64::from(limit) {
-                break;
-            }
-        }
-        Ok(forgotten)
-    }
-
-    async fn replicas(&self) -> Result<u64, String> {
-        self.store.forget_replicas(self.config.batch).await.map_err(text)
-    }
+fn left(full: bool) -> Left {
+    if full { Left::More } else { Left::Nothing }
 }
 
 fn text(error: impl Display) -> String {

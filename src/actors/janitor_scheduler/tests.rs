@@ -21,6 +21,8 @@ struct Probe {
     asked: Arc<Mutex<Vec<ExpireSessions>>>,
     dropped: Arc<Mutex<Vec<SessionId>>>,
     redis_away: Arc<Mutex<bool>>,
+    /// Whether the last sweep ended some: the next one ends none.
+    swept: Arc<Mutex<bool>>,
 }
 
 impl Actor for Probe {
@@ -49,7 +51,9 @@ impl Handler<SweepStrays> for Probe {
     type Result = Swept;
 
     fn handle(&mut self, _: SweepStrays, _: &mut Self::Context) -> Swept {
-        Swept { seen: 3, gone: 2 }
+        let mut swept = self.swept.lock().unwrap();
+        *swept = !*swept;
+        Swept { seen: 3, gone: if *swept { 2 } else { 0 } }
     }
 }
 
@@ -58,12 +62,13 @@ struct World {
     spool: MemorySpool,
     probe: Probe,
     janitor: Addr<JanitorScheduler>,
+    readiness: Readiness,
 }
 
 impl World {
     fn new(interval: Duration) -> Self {
         let (store, spool, probe) = (MemoryCleaning::default(), MemorySpool::default(), Probe::default());
-        let neighbour = probe.clone().start();
+        let (neighbour, readiness) = (probe.clone().start(), Readiness::new());
         let mut config = Config::load(ConfigSources::default()).unwrap().0.janitor;
         (config.interval, config.batch) = (interval, 2);
         let parts = JanitorParts {
@@ -73,9 +78,10 @@ impl World {
             drop_flow: neighbour.clone().recipient(),
             sweep: neighbour.recipient(),
             config,
+            readiness: readiness.clone(),
         };
         let janitor = Supervisor::start(move |_| JanitorScheduler::new(parts));
-        World { store, spool, probe, janitor }
+        World { store, spool, probe, janitor, readiness }
     }
 
     /// One whose own clock does not strike during a test.
@@ -111,8 +117,12 @@ async fn a_run_ends_buries_cleans_and_reports() {
         content.tombstones = 1;
     });
     let report = world.run().await;
-    assert_eq!((report.expiry.deleted, report.buried, report.cleaned), (1, 1, 2));
-    assert_eq!((report.given_up, report.strays, report.tombstones), (1, 2, 1));
+    assert_eq!((report.videos_deleted, report.folders_buried, report.sessions_cleaned), (1, 1, 2));
+    assert_eq!((report.failed_given_up, report.strays_gone, report.tombstones_forgotten), (1, 2, 1));
+    assert_eq!(report.folders_removed, 1);
+    let shown = world.readiness.snapshot().janitor.unwrap();
+    assert_eq!(shown.last_run.unwrap().report, report);
+    assert!(shown.last_success_at.is_some());
     assert_eq!(report.error, None);
     assert!(world.spool.holds(live));
     for gone in [ended, late, unknown, failed] {
@@ -120,7 +130,7 @@ async fn a_run_ends_buries_cleans_and_reports() {
     }
     assert_eq!(*world.probe.dropped.lock().unwrap(), [ended, unknown]);
     let again = world.run().await;
-    assert_eq!((again.buried, again.cleaned, again.given_up), (0, 0, 0));
+    assert_eq!((again.folders_buried, again.sessions_cleaned, again.failed_given_up), (0, 0, 0));
 }
 
 #[actix_rt::test]
@@ -133,7 +143,7 @@ async fn without_redis_the_bytes_go_and_the_route_is_left_to_the_next_run() {
     assert!(report.error.unwrap().contains("route"));
     assert!(!world.spool.holds(ended));
     *world.probe.redis_away.lock().unwrap() = false;
-    assert_eq!(world.run().await.cleaned, 1);
+    assert_eq!(world.run().await.sessions_cleaned, 1);
 }
 
 #[actix_rt::test]
@@ -144,12 +154,28 @@ async fn a_part_that_fails_does_not_stop_the_others() {
     world.spool.set_health(Health::Away);
     let report = world.run().await;
     assert!(report.error.unwrap().contains("away"));
-    assert_eq!((report.expiry.deleted, report.cleaned, report.strays), (1, 0, 2));
+    assert_eq!((report.videos_deleted, report.sessions_cleaned, report.strays_gone), (1, 0, 2));
     world.spool.set_health(Health::Sound);
     world.store.with(|content| content.away = true);
-    assert_eq!(world.run().await.strays, 2);
+    assert_eq!(world.run().await.strays_gone, 2);
     world.store.with(|content| content.away = false);
-    assert_eq!(world.run().await.cleaned, 1);
+    assert_eq!(world.run().await.sessions_cleaned, 1);
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_cleaned_does_not_stand_in_the_way_of_the_others() {
+    let world = World::still();
+    let mut sessions = Vec::new();
+    for number in 1..=9 {
+        sessions.push(world.fill(number).await);
+    }
+    world.store.with(|content| content.uncleaned.clone_from(&sessions));
+    world.spool.keep(sessions[0]);
+    let report = world.run().await;
+    assert_eq!(report.sessions_cleaned, 8);
+    assert!(report.error.is_some());
+    assert_eq!(world.store.with(|content| content.uncleaned.clone()), [sessions[0]]);
+    assert!(world.readiness.snapshot().janitor.unwrap().last_success_at.is_none());
 }
 
 #[actix_rt::test]
@@ -161,5 +187,5 @@ async fn its_clock_strikes_again_after_each_run() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let asked = world.probe.asked.lock().unwrap()[0];
-    assert_eq!(asked, ExpireSessions { ttl: Duration::from_secs(3600), limit: 2 });
+    assert_eq!(asked, ExpireSessions { ttl: Duration::from_secs(3600), limit: 2, after: None });
 }

@@ -2,6 +2,8 @@
 
 mod ends;
 mod expiry;
+mod judged;
+mod preview;
 
 use std::time::Duration;
 
@@ -10,19 +12,27 @@ use sea_orm::DatabaseConnection;
 
 pub(super) use expiry::{EXPIRE, strays_of};
 
-use super::feeds::{FeedStore, PgFeedStore};
 use super::{StoreError, sql};
 use crate::domain::ids::{SessionId, VideoId};
 
-/// What became of one abandoned video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expired {
-    /// Its rows are gone, its sessions are tombstones.
-    Deleted,
-    /// One of its flows plays: the others are HIDDEN, the video is BLOCKED.
-    Blocked,
-    /// Somebody holds it or used it meanwhile: not now.
-    Spared,
+pub use preview::{DeadReplica, DoomedSession, DoomedVideo, Listed, OldStray, PgPreview, Preview, Terms};
+
+/// A page of abandoned videos.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The videos, by id.
+    pub videos: Vec<VideoId>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<VideoId>,
+}
+
+/// What became of some abandoned videos; those that are in neither are held by somebody or were used meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Their rows are gone, their sessions are tombstones.
+    pub deleted: Vec<VideoId>,
+    /// One of their flows plays: the others are HIDDEN, the video is BLOCKED.
+    pub blocked: Vec<VideoId>,
 }
 
 /// What a look at spool folders showed.
@@ -38,10 +48,16 @@ pub struct Folders {
 /// replicas at once: a row that another transaction holds is passed over.
 #[async_trait]
 pub trait CleaningStore: Send + Sync {
-    /// Unfinished videos that nobody has used for `ttl`; none until the farm has taken chunks without a gap for as long.
-    async fn abandoned(&self, ttl: Duration, limit: u32) -> Result<Vec<VideoId>, StoreError>;
-    /// Ends one of them, if it is still abandoned once its rows are locked.
-    async fn expire(&self, video: VideoId, ttl: Duration) -> Result<Expired, StoreError>;
+    /// Unfinished videos that nobody has used for `ttl`, those after `after` by id; none until the farm has taken
+    /// chunks without a gap for as long.
+    async fn abandoned(
+        &self,
+        ttl: Duration,
+        after: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Abandoned, StoreError>;
+    /// Ends those of them that are still abandoned once their rows are locked, in one transaction.
+    async fn expire(&self, videos: &[VideoId], ttl: Duration) -> Result<Expired, StoreError>;
     /// Ends sessions whose `upload_sessions` row somebody else removed; says how many.
     async fn expire_removed(&self, limit: u32) -> Result<u64, StoreError>;
     /// Which of these spool folders nobody needs. One without a row of ours is the normal state between an append and
@@ -49,12 +65,14 @@ pub trait CleaningStore: Send + Sync {
     async fn judge_folders(&self, folders: &[SessionId]) -> Result<Folders, StoreError>;
     /// Failed sessions older than `ttl` whose bytes may go: `spool_gone_at` is committed when this returns.
     async fn give_up_bytes(&self, ttl: Duration, limit: u32) -> Result<Vec<SessionId>, StoreError>;
-    /// Final sessions whose route, spool or runs may be there still.
-    async fn uncleaned(&self, limit: u32) -> Result<Vec<SessionId>, StoreError>;
-    /// Removes the run rows of an ended session.
-    async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError>;
-    /// Route, spool and runs of a final session are gone.
-    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError>;
+    /// Final sessions after `after`, by id, whose route, spool or runs may be there still.
+    async fn uncleaned(&self, after: Option<SessionId>, limit: u32) -> Result<Vec<SessionId>, StoreError>;
+    /// Removes the run rows of ended sessions, in bounded batches.
+    async fn drop_runs(&self, sessions: &[SessionId]) -> Result<(), StoreError>;
+    /// Route, spool and runs of final sessions are gone.
+    async fn set_cleaned(&self, sessions: &[SessionId]) -> Result<(), StoreError>;
+    /// Removes run rows of sessions that have no row, or are final and cleaned; says how many.
+    async fn forget_runs(&self, limit: u32) -> Result<u64, StoreError>;
     /// Removes tombstones older than `ttl` that have nothing left to clean; says how many.
     async fn forget_tombstones(&self, ttl: Duration, limit: u32) -> Result<u64, StoreError>;
     /// Removes replicas whose lease ended an hour ago; says how many.
@@ -64,24 +82,28 @@ pub trait CleaningStore: Send + Sync {
 /// [`CleaningStore`] on PostgreSQL.
 pub struct PgCleaningStore {
     db: DatabaseConnection,
-    feeds: PgFeedStore,
 }
 
 impl PgCleaningStore {
     /// Uses the pool `db`.
     pub fn new(db: DatabaseConnection) -> Self {
-        PgCleaningStore { feeds: PgFeedStore::new(db.clone()), db }
+        PgCleaningStore { db }
     }
 }
 
 #[async_trait]
 impl CleaningStore for PgCleaningStore {
-    async fn abandoned(&self, ttl: Duration, limit: u32) -> Result<Vec<VideoId>, StoreError> {
-        sql::within(expiry::abandoned(&self.db, ttl, limit)).await
+    async fn abandoned(
+        &self,
+        ttl: Duration,
+        after: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Abandoned, StoreError> {
+        sql::within(judged::abandoned(&self.db, ttl, after, limit)).await
     }
 
-    async fn expire(&self, video: VideoId, ttl: Duration) -> Result<Expired, StoreError> {
-        sql::within(expiry::expire(&self.db, video, ttl)).await
+    async fn expire(&self, videos: &[VideoId], ttl: Duration) -> Result<Expired, StoreError> {
+        sql::within(expiry::expire(&self.db, videos, ttl)).await
     }
 
     async fn expire_removed(&self, limit: u32) -> Result<u64, StoreError> {
@@ -96,16 +118,20 @@ impl CleaningStore for PgCleaningStore {
         sql::within(ends::give_up_bytes(&self.db, ttl, limit)).await
     }
 
-    async fn uncleaned(&self, limit: u32) -> Result<Vec<SessionId>, StoreError> {
-        sql::within(ends::uncleaned(&self.db, limit)).await
+    async fn uncleaned(&self, after: Option<SessionId>, limit: u32) -> Result<Vec<SessionId>, StoreError> {
+        sql::within(ends::uncleaned(&self.db, after, limit)).await
     }
 
-    async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError> {
-        self.feeds.drop_runs(session).await
+    async fn drop_runs(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        ends::drop_runs(&self.db, sessions).await
     }
 
-    async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError> {
-        self.feeds.set_cleaned(session).await
+    async fn set_cleaned(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        sql::within(ends::set_cleaned(&self.db, sessions)).await
+    }
+
+    async fn forget_runs(&self, limit: u32) -> Result<u64, StoreError> {
+        sql::within(ends::forget_runs(&self.db, limit)).await
     }
 
     async fn forget_tombstones(&self, ttl: Duration, limit: u32) -> Result<u64, StoreError> {

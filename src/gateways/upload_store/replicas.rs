@@ -69,6 +69,19 @@ impl PgReplicaStore {
     pub fn new(db: DatabaseConnection) -> Self {
         PgReplicaStore { db }
     }
+
+    /// The marker of the spool that all replicas use; `None` until the first one has adopted one.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn spool_id(&self) -> Result<Option<Uuid>, StoreError> {
+        sql::within(async {
+            let query = "SELECT spool_id FROM uploader.service WHERE id = 1";
+            let row = self.db.query_one_raw(statement(query, [])).await?;
+            row.map_or(Ok(None), |row| get(&row, "spool_id"))
+        })
+        .await
+    }
 }
 
 #[async_trait]

@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait, Value};
+use uuid::Uuid;
 
 use super::super::StoreError;
 use super::super::rows::get;
-use super::super::sql::{statement, uuids};
+use super::super::sql::{self, statement, uuids};
 use super::Folders;
 use super::expiry::{EXPIRE, strays_of};
 use crate::domain::ids::SessionId;
 
 /// The reason that late chunks of such a session are told.
-const REMOVED: &str = "removed by another";
+pub(super) const REMOVED: &str = "removed by another";
+
+/// A session that is not final, or parked, and whose `upload_sessions` row is gone.
+pub(super) const ORPHANED: &str = "state IN ('OPEN', 'SEALED', 'FAILED') \
+     AND NOT EXISTS (SELECT 1 FROM upload_sessions u WHERE u.id = session_id)";
 
 /// Locked first, looked at again in a later statement: between the two nobody can make the row come back.
 pub(super) async fn expire_removed(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
-    const ORPHANED: &str = "state IN ('OPEN', 'SEALED', 'FAILED') \
-         AND NOT EXISTS (SELECT 1 FROM upload_sessions u WHERE u.id = session_id)";
     let transaction = db.begin().await?;
     let lock = format!(
         "SELECT session_id FROM uploader.session WHERE {ORPHANED} ORDER BY session_id LIMIT $1 \
@@ -64,11 +67,49 @@ pub(super) async fn give_up_bytes(
     sessions(db, query, [ttl.as_secs_f64().into(), i64::from(limit).into()]).await
 }
 
-/// By chance, so that those which cannot be cleaned now do not stand in the way of the others.
-pub(super) async fn uncleaned(db: &DatabaseConnection, limit: u32) -> Result<Vec<SessionId>, StoreError> {
-    let query = "SELECT session_id FROM uploader.session WHERE ended_at IS NOT NULL \
-         AND state IN ('DONE', 'EXPIRED') AND cleaned_at IS NULL ORDER BY random() LIMIT $1";
-    sessions(db, query, [i64::from(limit).into()]).await
+/// By id, so that on a way through each is met once, and those which cannot be cleaned now do not stand in the way.
+pub(super) async fn uncleaned(
+    db: &DatabaseConnection,
+    after: Option<SessionId>,
+    limit: u32,
+) -> Result<Vec<SessionId>, StoreError> {
+    let query = "SELECT session_id FROM uploader.session WHERE session_id > $1 \
+         AND state IN ('DONE', 'EXPIRED') AND cleaned_at IS NULL ORDER BY session_id LIMIT $2";
+    let after = after.map_or(Uuid::nil(), |session| session.0);
+    sessions(db, query, [after.into(), i64::from(limit).into()]).await
+}
+
+/// Rows of `uploader.run` removed in one statement.
+const RUNS_PER_BATCH: i64 = 5_000;
+
+/// A session of many chunks has many runs; each batch has its own time.
+pub(super) async fn drop_runs(db: &DatabaseConnection, ended: &[SessionId]) -> Result<(), StoreError> {
+    let delete = "DELETE FROM uploader.run WHERE session_id = ANY($1) AND (session_id, start) IN \
+         (SELECT session_id, start FROM uploader.run WHERE session_id = ANY($1) \
+         ORDER BY session_id, start LIMIT $2)";
+    loop {
+        let values = [uuids(ended), RUNS_PER_BATCH.into()];
+        let gone = sql::within(deleted(db, delete, values)).await?;
+        if gone < RUNS_PER_BATCH as u64 {
+            return Ok(());
+        }
+    }
+}
+
+pub(super) async fn set_cleaned(db: &DatabaseConnection, ended: &[SessionId]) -> Result<(), StoreError> {
+    let update = "UPDATE uploader.session SET cleaned_at = clock_timestamp() WHERE session_id IN \
+         (SELECT session_id FROM uploader.session WHERE session_id = ANY($1) \
+         AND state IN ('DONE', 'EXPIRED') AND cleaned_at IS NULL ORDER BY session_id FOR NO KEY UPDATE)";
+    db.execute_raw(statement(update, [uuids(ended)])).await?;
+    Ok(())
+}
+
+/// A run is written together with its session's row: one without that row belongs to nobody any more.
+pub(super) async fn forget_runs(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
+    let delete = "DELETE FROM uploader.run WHERE (session_id, start) IN (SELECT r.session_id, r.start \
+         FROM uploader.run r LEFT JOIN uploader.session s ON s.session_id = r.session_id \
+         WHERE s.session_id IS NULL OR (s.state IN ('DONE', 'EXPIRED') AND s.cleaned_at IS NOT NULL) LIMIT $1)";
+    deleted(db, delete, [i64::from(limit).into()]).await
 }
 
 pub(super) async fn forget_tombstones(
@@ -80,15 +121,22 @@ pub(super) async fn forget_tombstones(
          (SELECT session_id FROM uploader.session WHERE state IN ('DONE', 'EXPIRED') AND cleaned_at IS NOT NULL \
          AND ended_at < clock_timestamp() - make_interval(secs => $1) ORDER BY ended_at LIMIT $2 \
          FOR UPDATE SKIP LOCKED)";
-    let values = [ttl.as_secs_f64().into(), i64::from(limit).into()];
-    Ok(db.execute_raw(statement(delete, values)).await?.rows_affected())
+    deleted(db, delete, [ttl.as_secs_f64().into(), i64::from(limit).into()]).await
 }
 
 /// A replica that wakes after that writes its row anew, and finds its sessions with others.
 pub(super) async fn forget_replicas(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
     let delete = "DELETE FROM uploader.replica WHERE replica_id IN (SELECT replica_id FROM uploader.replica \
          WHERE lease_until < clock_timestamp() - interval '1 hour' LIMIT $1 FOR UPDATE SKIP LOCKED)";
-    Ok(db.execute_raw(statement(delete, [i64::from(limit).into()])).await?.rows_affected())
+    deleted(db, delete, [i64::from(limit).into()]).await
+}
+
+async fn deleted(
+    db: &DatabaseConnection,
+    delete: &str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<u64, StoreError> {
+    Ok(db.execute_raw(statement(delete, values)).await?.rows_affected())
 }
 
 async fn sessions(
