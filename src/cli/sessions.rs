@@ -155,7 +155,7 @@ fn conclude(
         Intervened::Refused(refused) => (Some(refused.0), None),
     };
     tracing::info!(
-        target: "uploader_v4::audit",
+        target: "audit",
         action,
         session.id = %session,
         video.id = change.as_ref().and_then(|change| change.video_id.as_deref()),

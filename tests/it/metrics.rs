@@ -38,6 +38,15 @@ fn assert_conserved(series: &BTreeMap<String, f64>) {
     assert!((received - ended - in_flight).abs() < 0.5, "{received} = {ended} + {in_flight}: {series:#?}");
 }
 
+async fn nothing_is_fed(world: &World, replica: &Replica) {
+    world
+        .wait("the feed's gauges to be empty", SOON, async || {
+            let series = scrape(replica).await;
+            sum(&series, &["uploader_feeds{"]) == 0.0 && sum(&series, &["uploader_feed_backlog_bytes"]) == 0.0
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn every_delivery_that_was_received_is_accounted_for() {
     let world = World::new().await;
@@ -86,12 +95,7 @@ async fn every_delivery_that_was_received_is_accounted_for() {
     assert_eq!(sum(&series, &["uploader_pushed_bytes_total"]), file.len() as f64);
     assert_eq!(sum(&series, &["uploader_generations_total", "cause=\"first\""]), 1.0);
     assert_eq!(sum(&series, &["uploader_sessions_ended_total", "done"]), 1.0);
-    world
-        .wait("the feed's gauges to be empty", SOON, async || {
-            let series = scrape(&replica).await;
-            sum(&series, &["uploader_feeds{"]) == 0.0 && sum(&series, &["uploader_feed_backlog_bytes"]) == 0.0
-        })
-        .await;
+    nothing_is_fed(&world, &replica).await;
     assert!(sum(&series, &["uploader_reconnects_total", "amqp"]) >= 1.0, "{series:#?}");
     for actor in ["ChunkValidator", "SessionRegistry", "AmqpConsumer", "FflowForwarder"] {
         let name = format!("uploader_mailbox_messages{{actor=\"{actor}\"}}");

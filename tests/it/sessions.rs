@@ -53,9 +53,9 @@ async fn a_failed_session_is_fed_again_from_its_bytes_without_its_client() {
     assert_eq!(retried.code, 0, "{retried:?}");
     let answer = retried.json();
     assert_eq!((answer["before"].as_str(), answer["after"].as_str()), (Some("FAILED"), Some("SEALED")));
-    assert!(retried.stderr.contains("uploader_v4::audit") && retried.stderr.contains("retry"), "{retried:?}");
+    assert!(retried.stderr.contains("audit") && retried.stderr.contains("retry"), "{retried:?}");
     world.distributed(&upload).await;
-    let flow = world.fflow.flows().into_iter().filter(|flow| flow.name.starts_with(&id)).next_back().unwrap();
+    let flow = world.fflow.flows().into_iter().rfind(|flow| flow.name.starts_with(&id)).unwrap();
     assert_eq!(flow.sha256, sha256(&file));
     world.nothing_left(&upload).await;
     let again = world.command(&["sessions", "retry", &id]).await;

@@ -34,15 +34,7 @@ pub(super) async fn check(config: &Config) -> (Vec<Item>, Option<Overview>) {
             false
         }
     };
-    items.push(match migration::shared_tables_present(&db).await {
-        Ok(missing) if missing.is_empty() => Item::ok(SHARED, "videos, flows, upload_sessions"),
-        Ok(missing) => {
-            let mend =
-                "gateway makes them when it starts; without one run `uploader-v4 migrate --shared-tables`";
-            Item::wrong(SHARED, format!("absent: {}", missing.join(", ")), mend)
-        }
-        Err(error) => Item::wrong(SHARED, error.to_string(), "grant this user the right to see them"),
-    });
+    items.push(shared_tables(migration::shared_tables_present(&db).await));
     if !usable {
         items.push(Item::skipped(REPLICAS, "no usable schema"));
         return (items, None);
@@ -60,6 +52,18 @@ pub(super) async fn check(config: &Config) -> (Vec<Item>, Option<Overview>) {
             ));
             (items, None)
         }
+    }
+}
+
+fn shared_tables(missing: Result<Vec<&'static str>, impl std::fmt::Display>) -> Item {
+    match missing {
+        Ok(missing) if missing.is_empty() => Item::ok(SHARED, "videos, flows, upload_sessions"),
+        Ok(missing) => {
+            let mend =
+                "gateway makes them when it starts; without one run `uploader-v4 migrate --shared-tables`";
+            Item::wrong(SHARED, format!("absent: {}", missing.join(", ")), mend)
+        }
+        Err(error) => Item::wrong(SHARED, error.to_string(), "grant this user the right to see them"),
     }
 }
 
