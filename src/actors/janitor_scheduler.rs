@@ -21,6 +21,7 @@ use crate::domain::ids::{SessionId, VideoId};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::cleaning::CleaningStore;
 use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, RunOnce, SweepStrays, Tick};
+use crate::metrics;
 use crate::readiness::Readiness;
 
 /// What the janitor is built from.
@@ -134,8 +135,14 @@ impl JanitorScheduler {
     }
 }
 
-/// One line per run.
+/// One line per run, and its counts.
 fn tell(report: &JanitorReport) {
+    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    metrics::janitor_ran(report.error.is_none(), report.duration, at);
+    metrics::janitor_removed("videos", report.videos_deleted);
+    metrics::janitor_removed("sessions", report.sessions_removed);
+    metrics::janitor_removed("strays", report.strays_gone);
+    metrics::janitor_removed("tombstones", report.tombstones_forgotten);
     info!(
         videos.deleted = report.videos_deleted,
         videos.blocked = report.videos_blocked,
