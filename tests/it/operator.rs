@@ -39,9 +39,7 @@ async fn a_well_installation_is_well() {
     let _replica = world.replica("one").await;
     let (ran, json) = check(&world, &[]).await;
     assert_eq!(ran.code, 0, "{json:#}");
-    for name in
-        ["database", "schema", "shared tables", "replicas", "spool", "broker", "redis", "fflow", "holder"]
-    {
+    for name in ["database", "schema", "shared tables", "spool", "broker", "redis", "fflow", "holder"] {
         let states = states(&json, name);
         assert!(states.contains(&"ok") && !states.contains(&"wrong"), "{name}: {json:#}");
     }
