@@ -107,15 +107,19 @@ async fn a_first_chunk_that_is_committed_before_the_rows_are_locked_saves_its_vi
     let through = [("DB_CONNECTION_STRING", url.as_str()), ("UPLOADER_DATABASE_CONNECT_TIMEOUT", "60s")];
     let run = janitor(&world, &through, &["--once", "--json"]);
     let chunk = async {
-        let searched = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
-                        AND query LIKE 'WITH page%videos WHERE id > %' AND $1 IS NOT NULL";
+        // The search has found the video; the statement that locks it is prepared, and not yet carried out.
+        let locking = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
+                       AND state = 'idle in transaction' AND query LIKE 'SELECT id FROM videos WHERE id = ANY%' \
+                       AND $1 IS NOT NULL";
         world
-            .wait("the search to be over", LATE, async || {
-                world.text(searched, upload.session).await.is_some()
+            .wait("the janitor to be about to lock", LATE, async || {
+                world.text(locking, upload.session).await.is_some()
             })
             .await;
+        proxy.stall(true);
         client.upload_range(&upload, &file, 100_000, 0, 100_000).await;
         proxy.delay(Duration::ZERO);
+        proxy.stall(false);
     };
     let (run, ()) = tokio::join!(run, chunk);
     let report = run.clean();
