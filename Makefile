@@ -2,7 +2,7 @@
 
 DEVSTACK := target/debug/devstack
 
-.PHONY: help build check test demo rolling-restart up down entities
+.PHONY: help build check test janitor-load demo rolling-restart up down entities
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -15,6 +15,10 @@ check: ## formatting and lints, warnings are errors
 
 test: build ## every test, with servers of its own
 	$(DEVSTACK) exec -- cargo test --workspace
+
+janitor-load: build ## 100,000 abandoned videos cleaned while uploads go on; VIDEOS=number
+	JANITOR_VIDEOS=$(or $(VIDEOS),100000) $(DEVSTACK) exec -- \
+		cargo test -p uploader-v4 --test it -- janitor_load --nocapture
 
 demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
 	cargo build --workspace --bins

@@ -170,7 +170,7 @@ impl Handler<FlowWorked> for FflowRouter {
 }
 
 impl Handler<SweepStrays> for FflowRouter {
-    type Result = ResponseActFuture<Self, Swept>;
+    type Result = ResponseActFuture<Self, Option<Swept>>;
 
     fn handle(&mut self, _: SweepStrays, ctx: &mut Self::Context) -> Self::Result {
         self.sweep(ctx)
@@ -258,10 +258,10 @@ impl FflowRouter {
         }));
     }
 
-    /// One round over some of the strays; an empty one while another is under way.
-    fn sweep(&mut self, _: &mut Context<Self>) -> ResponseActFuture<Self, Swept> {
+    /// One round over some of the strays, unless another is under way.
+    fn sweep(&mut self, _: &mut Context<Self>) -> ResponseActFuture<Self, Option<Swept>> {
         if self.sweeping {
-            return Box::pin(actix::fut::ready(Swept::default()));
+            return Box::pin(actix::fut::ready(None));
         }
         self.sweeping = true;
         let sweeper = Sweeper {
@@ -275,7 +275,7 @@ impl FflowRouter {
         };
         Box::pin(async move { sweeper.sweep().await }.into_actor(self).map(|swept, router, _| {
             router.sweeping = false;
-            swept
+            Some(swept)
         }))
     }
 

@@ -48,6 +48,7 @@ pub struct JanitorParts {
 #[derive(Debug, Clone, Copy, Default)]
 struct Places {
     videos: Option<VideoId>,
+    emptied: Option<VideoId>,
     folders: Option<SessionId>,
     ended: Option<SessionId>,
 }

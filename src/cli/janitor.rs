@@ -13,14 +13,6 @@ use crate::config::Config;
 use crate::telemetry;
 
 /// Remove what nobody uses any more, now.
-///
-/// One full run of the janitor, as the standalone replica does it on its schedule: abandoned uploads end, and what is
-/// left of ended ones goes (rows, routes, stored bytes, ffmpeg processes). It is safe beside running replicas and
-/// beside other janitors, needs neither the broker nor a replica of its own, and may be interrupted at any time: the
-/// next run completes it. An upload is abandoned when nothing happened to it for VIDEO_TTL while replicas were taking
-/// chunks all the time; while none does, nothing is abandoned.
-///
-/// A run has bounded parts: when it says that more is left, run it again.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Janitor {
@@ -37,6 +29,12 @@ pub struct Janitor {
 }
 
 const EXAMPLES: &str = "\
+One full run of the janitor, as the standalone replica does it on its schedule: abandoned uploads end, and what is left
+of ended ones goes (rows, routes, stored bytes, ffmpeg processes). It is safe beside running replicas and beside other
+janitors, needs neither the broker nor a replica of its own, and may be interrupted at any time: the next run completes
+it. An upload is abandoned when nothing happened to it for VIDEO_TTL while replicas were taking chunks all the time;
+while none does, nothing is abandoned. A run has bounded parts: when it says that more is left, run it again.
+
 Examples:
   uploader-v4 janitor --once --dry-run          what would go, the first 20 of each kind
   uploader-v4 janitor --once --dry-run --json --limit 1000 | jq -r '.videos.first[].video_id'

@@ -22,8 +22,8 @@ pub struct ExpireSessions {
 /// What one round of expiring did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, MessageResponse)]
 pub struct Expiry {
-    /// Videos deleted, all of their uploads abandoned.
-    pub deleted: u64,
+    /// Videos all of whose uploads were abandoned and have ended; they are to be deleted next.
+    pub emptied: u64,
     /// Videos blocked: one flow plays, the others were abandoned.
     pub blocked: u64,
     /// Sessions ended because somebody else removed their rows.
@@ -34,13 +34,14 @@ pub struct Expiry {
     pub error: Option<String>,
 }
 
-/// JanitorScheduler to FflowRouter: delete some of the processes that nobody wants any more.
+/// JanitorScheduler to FflowRouter: delete some of the processes that nobody wants any more. `None` while another round
+/// is under way: ask again.
 #[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Swept")]
+#[rtype(result = "Option<Swept>")]
 pub struct SweepStrays;
 
 /// What a round did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, MessageResponse)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Strays that were looked at.
     pub seen: usize,

@@ -7,13 +7,15 @@ use async_trait::async_trait;
 
 use crate::domain::ids::{SessionId, VideoId};
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::cleaning::{Abandoned, CleaningStore, Expired, Folders};
+use crate::gateways::upload_store::cleaning::{Abandoned, CleaningStore, Expired, Folders, Stage};
 
 /// Everything that may be cleaned.
 #[derive(Debug, Default)]
 pub struct Cleanable {
     /// Videos that nobody uses; one whose id is in `held` is spared.
     pub abandoned: Vec<VideoId>,
+    /// Videos whose uploads have ended.
+    pub emptied: Vec<VideoId>,
     /// Videos that somebody holds.
     pub held: Vec<VideoId>,
     /// Videos that the database refuses to end.
@@ -70,11 +72,16 @@ fn taken<T>(from: &mut Vec<T>, limit: u32) -> Vec<T> {
 impl CleaningStore for MemoryCleaning {
     async fn abandoned(
         &self,
+        stage: Stage,
         _: Duration,
         after: Option<VideoId>,
         limit: u32,
     ) -> Result<Abandoned, StoreError> {
-        let mut videos = self.reachable()?.abandoned.clone();
+        let content = self.reachable()?;
+        let mut videos = match stage {
+            Stage::Uploads => content.abandoned.clone(),
+            Stage::Emptied => content.emptied.clone(),
+        };
         videos.sort();
         videos.retain(|video| after.is_none_or(|after| *video > after));
         videos.truncate(limit as usize);
@@ -88,10 +95,17 @@ impl CleaningStore for MemoryCleaning {
         if videos.iter().any(|video| content.refused.contains(video)) {
             return Err(StoreError::Refused("scripted".to_owned()));
         }
-        let deleted: Vec<VideoId> =
+        let emptied: Vec<VideoId> =
             videos.iter().copied().filter(|video| !content.held.contains(video)).collect();
-        content.abandoned.retain(|other| !deleted.contains(other));
-        Ok(Expired { deleted, blocked: Vec::new() })
+        content.abandoned.retain(|other| !emptied.contains(other));
+        content.emptied.extend(&emptied);
+        Ok(Expired { emptied, blocked: Vec::new() })
+    }
+
+    async fn remove(&self, videos: &[VideoId], _: Duration) -> Result<u64, StoreError> {
+        let mut content = self.reachable()?;
+        content.emptied.retain(|other| !videos.contains(other));
+        Ok(videos.len() as u64)
     }
 
     async fn expire_removed(&self, _: u32) -> Result<u64, StoreError> {

@@ -1,12 +1,17 @@
 //! What nobody uses goes, what somebody uses stays.
 
-use std::time::{Duration, Instant};
+mod command;
+mod dry_run;
+mod interrupted;
+mod races;
 
-use peers::recording::RecordingOptions;
+use std::time::Duration;
+
+use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
 use uuid::Uuid;
 
 use crate::client::answer;
-use crate::world::{Replica, SOON, Upload, World, bytes};
+use crate::world::{LATE, Replica, SOON, Upload, World, bytes};
 
 const CLEANS: [(&str, &str); 3] = [
     ("SCHEDULER_CLEAR_UPLOAD_RESOURCES_ENABLED", "true"),
@@ -23,6 +28,44 @@ async fn cleaning() -> World {
 async fn a_cleaning_later(world: &World) {
     let decoy = world.announce_one(1000).await;
     removed(world, &decoy).await;
+}
+
+/// Makes the farm look as if it had been taking chunks since yesterday.
+async fn takes_chunks_since_long_ago(world: &World) {
+    let since = "UPDATE uploader.service SET consuming_since = now() - interval '1 day' \
+                 WHERE EXISTS (SELECT 1 FROM uploader.replica WHERE consuming)";
+    world.wait("a replica to take chunks", SOON, async || world.execute(since, Vec::new()).await == 1).await;
+}
+
+/// Leaves the schema and a marked spool behind, and no process: a row stands for a replica that takes chunks.
+async fn alone(world: &World) {
+    let replica = world.replica("first").await;
+    replica.process.stop(devstack::Signal::SIGTERM, SOON).await.unwrap();
+    let row = "INSERT INTO uploader.replica (replica_id, name, consuming, lease_until) \
+               VALUES ($1, 'stands for one', true, now() + interval '1 hour')";
+    world.execute(row, vec![Uuid::new_v4().into()]).await;
+    takes_chunks_since_long_ago(world).await;
+}
+
+/// Makes an upload look as if nobody had touched it for two hours.
+async fn forsaken(world: &World, upload: &Upload) {
+    let ago = "created_at = now() - interval '2 hours'";
+    world.execute(&format!("UPDATE videos SET {ago} WHERE id = $1"), vec![upload.video.into()]).await;
+    world.execute(&format!("UPDATE flows SET {ago} WHERE video_id = $1"), vec![upload.video.into()]).await;
+    let ours = format!(
+        "UPDATE uploader.session SET last_activity = now() - interval '2 hours', {ago} WHERE video_id = $1"
+    );
+    world.execute(&ours, vec![upload.video.into()]).await;
+}
+
+impl World {
+    /// Whether a condition holds for an upload's video `v` and session `s`, by PostgreSQL's clock.
+    async fn is(&self, upload: &Upload, condition: &str) -> bool {
+        let sql = format!(
+            "SELECT ({condition})::text FROM videos v JOIN uploader.session s ON s.video_id = v.id WHERE session_id = $1"
+        );
+        self.text(&sql, upload.session).await.as_deref() == Some("true")
+    }
 }
 
 async fn removed(world: &World, upload: &Upload) {
@@ -73,12 +116,15 @@ async fn a_live_upload_older_than_the_time_to_live_survives() {
     let client = world.client().await;
     let file = bytes(61, 100_000);
     let upload = world.announce_one(file.len()).await;
-    let (began, mut sent) = (Instant::now(), 0);
-    while began.elapsed() < TTL * 3 {
+    let mut sent = 0;
+    // A chunk whenever a sixth of the time has passed without one, until the video is three times as old as that.
+    while !world.is(&upload, "now() - v.created_at > interval '9 seconds'").await {
         client.upload_range(&upload, &file, 1000, sent, sent + 1000).await;
         sent += 1000;
-        tokio::time::sleep(TTL / 6).await;
+        let silent = "clock_timestamp() - s.last_activity > interval '500 ms'";
+        world.wait("a sixth of the time to pass", SOON, async || world.is(&upload, silent).await).await;
     }
+    assert!(sent >= 10_000, "{sent}");
     client.upload_range(&upload, &file, 50_000, sent, file.len()).await;
     world.distributed(&upload).await;
 }

@@ -8,6 +8,7 @@ mod farm;
 mod faults;
 mod feed_road;
 mod janitor;
+mod janitor_load;
 mod leaving;
 mod metrics;
 mod operator;

@@ -63,7 +63,7 @@ impl World {
     }
 
     async fn sweep(&self) -> Swept {
-        self.router.send(SweepStrays).await.unwrap()
+        self.router.send(SweepStrays).await.unwrap().unwrap()
     }
 
     fn shown(&self, dependency: Dependency) -> String {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use actix::MailboxError;
 use futures_util::{StreamExt, future, stream};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{JanitorParts, Places};
 use crate::domain::ids::SessionId;
+use crate::domain::pace::Pace;
+use crate::gateways::upload_store::cleaning::Stage;
 use crate::messages::{DropFlow, ExpireSessions, JanitorReport, SweepStrays};
 
 /// A part begins no further batch after this; what it has not done by then is left to the next run.
@@ -19,6 +21,10 @@ const PART_WITHIN: Duration = Duration::from_secs(60);
 const BATCH_WITHIN: Duration = Duration::from_secs(60);
 /// Folders listed at once: each listing walks through the whole spool.
 const FOLDERS: usize = 10_000;
+/// Videos judged by one search for emptied ones.
+const VIDEOS: u32 = 1_000;
+/// Pause before the router is asked again while it sweeps on its own account.
+const ROUTER_PAUSE: Duration = Duration::from_millis(200);
 /// Folders removed at once: disks do not get faster by more.
 const REMOVE_AT_ONCE: usize = 4;
 
@@ -42,6 +48,9 @@ pub(super) struct Run {
 pub(super) async fn run(parts: JanitorParts, places: Places) -> (JanitorReport, Places) {
     let mut run = Run { parts, places, report: JanitorReport::default() };
     run.part("abandoned uploads", Run::expire).await;
+    if run.places.videos.is_none() {
+        run.part("emptied videos", Run::remove).await;
+    }
     run.part("spool folders", Run::folders).await;
     run.part("failed uploads", Run::give_up).await;
     run.part("ended uploads", Run::clean).await;
@@ -55,8 +64,11 @@ pub(super) async fn run(parts: JanitorParts, places: Places) -> (JanitorReport, 
 impl Run {
     /// Carries out one part within its time; what it did counts even if it fails in the end.
     async fn part(&mut self, name: &'static str, work: impl AsyncFnOnce(&mut Self, Instant) -> Part) {
-        let until = Instant::now() + PART_WITHIN;
-        let why = match tokio::time::timeout_at(until + BATCH_WITHIN, work(self, until)).await {
+        let began = Instant::now();
+        let until = began + PART_WITHIN;
+        let ended = tokio::time::timeout_at(until + BATCH_WITHIN, work(self, until)).await;
+        debug!(part = name, duration_ms = began.elapsed().as_millis() as u64, "part ended");
+        let why = match ended {
             Ok(Ok(Left::Nothing)) => return,
             Ok(Ok(Left::More)) => {
                 self.report.more_is_left = true;
@@ -76,7 +88,6 @@ impl Run {
             let (ttl, limit) = (self.parts.config.video_ttl, self.parts.config.batch);
             let ask = ExpireSessions { ttl, limit, after: self.places.videos };
             let round = self.parts.expire.send(ask).await.map_err(gone)?;
-            self.report.videos_deleted += round.deleted;
             self.report.videos_blocked += round.blocked;
             self.report.sessions_removed += round.removed;
             let stuck = round.next.is_some() && round.next == self.places.videos;
@@ -88,6 +99,33 @@ impl Run {
                 None if done => return Ok(Left::Nothing),
                 _ if Instant::now() >= until => return error.map_or(Ok(Left::More), Err),
                 _ => {}
+            }
+        }
+    }
+
+    /// One way through the videos whose uploads have ended. Each costs a walk through all flows, so they are left until
+    /// no abandoned upload is: then fewer flows are there to walk through.
+    async fn remove(&mut self, until: Instant) -> Part {
+        let (ttl, limit) = (self.parts.config.video_ttl, self.parts.config.batch);
+        let mut pace = Pace::new(1, limit as usize);
+        loop {
+            let (store, after) = (&self.parts.store, self.places.emptied);
+            let page = store.abandoned(Stage::Emptied, ttl, after, VIDEOS).await.map_err(text)?;
+            let mut videos = page.videos.as_slice();
+            while !videos.is_empty() {
+                let (batch, rest) = videos.split_at(pace.size().min(videos.len()));
+                let began = Instant::now();
+                self.report.videos_deleted += self.parts.store.remove(batch, ttl).await.map_err(text)?;
+                pace.took(began.elapsed());
+                videos = rest;
+                if Instant::now() >= until {
+                    self.places.emptied = batch.last().copied();
+                    return Ok(Left::More);
+                }
+            }
+            self.places.emptied = page.next;
+            if page.next.is_none() {
+                return Ok(Left::Nothing);
             }
         }
     }
@@ -155,12 +193,13 @@ impl Run {
     async fn strays(&mut self, until: Instant) -> Part {
         loop {
             let swept = self.parts.sweep.send(SweepStrays).await.map_err(gone)?;
-            self.report.strays_gone += swept.gone as u64;
-            if swept.gone == 0 {
-                return Ok(Left::Nothing);
-            }
-            if Instant::now() >= until {
-                return Ok(Left::More);
+            self.report.strays_gone += swept.map_or(0, |swept| swept.gone as u64);
+            match swept {
+                Some(swept) if swept.gone == 0 => return Ok(Left::Nothing),
+                _ if Instant::now() >= until => return Ok(Left::More),
+                Some(_) => {}
+                // The router is at it on its own account.
+                None => tokio::time::sleep(ROUTER_PAUSE).await,
             }
         }
     }

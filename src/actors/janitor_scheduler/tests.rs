@@ -34,7 +34,7 @@ impl Handler<ExpireSessions> for Probe {
 
     fn handle(&mut self, asked: ExpireSessions, _: &mut Self::Context) -> Expiry {
         self.asked.lock().unwrap().push(asked);
-        Expiry { deleted: 1, ..Expiry::default() }
+        Expiry { emptied: 1, ..Expiry::default() }
     }
 }
 
@@ -48,12 +48,12 @@ impl Handler<DropFlow> for Probe {
 }
 
 impl Handler<SweepStrays> for Probe {
-    type Result = Swept;
+    type Result = Option<Swept>;
 
-    fn handle(&mut self, _: SweepStrays, _: &mut Self::Context) -> Swept {
+    fn handle(&mut self, _: SweepStrays, _: &mut Self::Context) -> Option<Swept> {
         let mut swept = self.swept.lock().unwrap();
         *swept = !*swept;
-        Swept { seen: 3, gone: if *swept { 2 } else { 0 } }
+        Some(Swept { seen: 3, gone: if *swept { 2 } else { 0 } })
     }
 }
 
@@ -111,6 +111,7 @@ async fn a_run_ends_buries_cleans_and_reports() {
     let (unknown, failed) = (world.fill(4).await, world.fill(5).await);
     world.store.with(|content| {
         content.known = vec![ended, live, failed];
+        content.emptied = vec![VideoId(Uuid::from_u128(9))];
         content.uncleaned = vec![ended];
         content.cleaned = vec![late];
         content.failed = vec![failed];
@@ -154,7 +155,7 @@ async fn a_part_that_fails_does_not_stop_the_others() {
     world.spool.set_health(Health::Away);
     let report = world.run().await;
     assert!(report.error.unwrap().contains("away"));
-    assert_eq!((report.videos_deleted, report.sessions_cleaned, report.strays_gone), (1, 0, 2));
+    assert_eq!((report.sessions_cleaned, report.strays_gone), (0, 2));
     world.spool.set_health(Health::Sound);
     world.store.with(|content| content.away = true);
     assert_eq!(world.run().await.strays_gone, 2);

@@ -1,24 +1,20 @@
 //! Ends abandoned uploads, some in each transaction, beside the chunks' batches.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::domain::ids::VideoId;
+use crate::domain::pace::Pace;
 use crate::fault::{Classified, Fault};
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::cleaning::{CleaningStore, Expired};
+use crate::gateways::upload_store::cleaning::{CleaningStore, Expired, Stage};
 use crate::messages::{ExpireSessions, Expiry};
 
-/// Videos found by one search.
-const PAGE: u32 = 500;
-/// A transaction should take less; the next one is half as large when it did not.
-const LONG: Duration = Duration::from_millis(200);
-/// After one that took less the next one may be twice as large.
-const SHORT: Duration = Duration::from_millis(80);
-/// Videos in a round's first transaction.
-const FIRST: usize = 20;
+/// Videos judged by one search.
+const PAGE: u32 = 1_000;
+/// Videos in one transaction, at least: most of what it costs is one walk through all flows.
+const LEAST: usize = 10;
 /// Transactions that a round loses to a database that is away before it gives up.
 const LOST: usize = 3;
 
@@ -29,10 +25,11 @@ pub(super) async fn expire(store: Arc<dyn CleaningStore>, asked: ExpireSessions)
         Ok(removed) => expiry.removed = removed,
         Err(error) => expiry.failed(&error),
     }
-    match store.abandoned(asked.ttl, asked.after, PAGE.max(asked.limit)).await {
+    match store.abandoned(Stage::Uploads, asked.ttl, asked.after, PAGE).await {
         Ok(page) => {
             expiry.next = page.next;
-            let mut round = Round { store, asked, expiry, pace: Pace::new(asked.limit), lost: 0 };
+            let pace = Pace::new(LEAST, asked.limit as usize);
+            let mut round = Round { store, asked, expiry, pace, lost: 0 };
             round.expire(&page.videos).await;
             round.expiry
         }
@@ -55,7 +52,7 @@ struct Round {
 impl Round {
     async fn expire(&mut self, mut videos: &[VideoId]) {
         while !videos.is_empty() && self.lost < LOST {
-            let (batch, rest) = videos.split_at(self.pace.size.min(videos.len()));
+            let (batch, rest) = videos.split_at(self.pace.size().min(videos.len()));
             videos = rest;
             self.batch(batch).await;
         }
@@ -82,8 +79,8 @@ impl Round {
     }
 
     fn ended(&mut self, expired: &Expired) {
-        tracing::debug!(deleted = ?expired.deleted, blocked = ?expired.blocked, "abandoned videos ended");
-        self.expiry.deleted += expired.deleted.len() as u64;
+        tracing::debug!(emptied = ?expired.emptied, blocked = ?expired.blocked, "abandoned uploads ended");
+        self.expiry.emptied += expired.emptied.len() as u64;
         self.expiry.blocked += expired.blocked.len() as u64;
     }
 }
@@ -94,30 +91,10 @@ impl Expiry {
     }
 }
 
-/// How many videos go into one transaction, so that none takes long: deleting a video costs a walk through all flows,
-/// since `flows` has no index by video, and a large table is slower than a small one.
-struct Pace {
-    size: usize,
-    most: usize,
-}
-
-impl Pace {
-    fn new(most: u32) -> Self {
-        let most = (most as usize).max(1);
-        Pace { size: most.min(FIRST), most }
-    }
-
-    fn took(&mut self, time: Duration) {
-        if time > LONG {
-            self.size = (self.size / 2).max(1);
-        } else if time < SHORT {
-            self.size = (self.size * 2).min(self.most);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use uuid::Uuid;
 
     use super::*;
@@ -137,7 +114,7 @@ mod tests {
         let (store, videos) = (MemoryCleaning::default(), videos(50));
         store.with(|content| (content.abandoned, content.refused) = (videos.clone(), vec![videos[30]]));
         let expiry = round(&store, None).await;
-        assert_eq!((expiry.deleted, expiry.next), (49, None));
+        assert_eq!((expiry.emptied, expiry.next), (49, None));
         assert!(expiry.error.is_some_and(|error| error.contains("refused")));
         assert_eq!(store.with(|content| content.abandoned.clone()), [videos[30]]);
     }
@@ -148,9 +125,9 @@ mod tests {
         let held = videos[..PAGE as usize].to_vec();
         store.with(|content| (content.abandoned, content.held) = (videos, held.clone()));
         let first = round(&store, None).await;
-        assert_eq!((first.deleted, first.next), (0, held.last().copied()));
+        assert_eq!((first.emptied, first.next), (0, held.last().copied()));
         let second = round(&store, first.next).await;
-        assert_eq!((second.deleted, second.next), (1, None));
+        assert_eq!((second.emptied, second.next), (1, None));
         assert!(store.with(|content| content.transactions.iter().all(|size| *size <= 100)));
     }
 
@@ -162,18 +139,5 @@ mod tests {
         let expiry = round(&store, place).await;
         assert_eq!(expiry.next, place);
         assert!(expiry.error.is_some_and(|error| error.contains("away")));
-    }
-
-    #[test]
-    fn transactions_grow_while_they_are_short_and_shrink_when_they_are_long() {
-        let mut pace = Pace::new(100);
-        let mut after = |millis: u64| {
-            pace.took(Duration::from_millis(millis));
-            pace.size
-        };
-        assert_eq!([after(10), after(10), after(10), after(10)], [40, 80, 100, 100]);
-        assert_eq!([after(100), after(300), after(300)], [100, 50, 25]);
-        assert_eq!([after(900), after(900), after(900), after(900), after(900)], [12, 6, 3, 1, 1]);
-        assert_eq!(Pace::new(5).size, 5);
     }
 }

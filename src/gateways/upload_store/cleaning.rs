@@ -26,11 +26,20 @@ pub struct Abandoned {
     pub next: Option<VideoId>,
 }
 
+/// What is left of an abandoned video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Flows, whose uploads end first.
+    Uploads,
+    /// Only the video itself.
+    Emptied,
+}
+
 /// What became of some abandoned videos; those that are in neither are held by somebody or were used meanwhile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Their rows are gone, their sessions are tombstones.
-    pub deleted: Vec<VideoId>,
+    /// Their flows are gone, their sessions are tombstones.
+    pub emptied: Vec<VideoId>,
     /// One of their flows plays: the others are HIDDEN, the video is BLOCKED.
     pub blocked: Vec<VideoId>,
 }
@@ -48,16 +57,20 @@ pub struct Folders {
 /// replicas at once: a row that another transaction holds is passed over.
 #[async_trait]
 pub trait CleaningStore: Send + Sync {
-    /// Unfinished videos that nobody has used for `ttl`, those after `after` by id; none until the farm has taken
-    /// chunks without a gap for as long.
+    /// Judges the `limit` unfinished videos after `after`, by id: those that nobody has used for `ttl`; none until the
+    /// farm has taken chunks without a gap for as long.
     async fn abandoned(
         &self,
+        stage: Stage,
         ttl: Duration,
         after: Option<VideoId>,
         limit: u32,
     ) -> Result<Abandoned, StoreError>;
-    /// Ends those of them that are still abandoned once their rows are locked, in one transaction.
+    /// Ends the uploads of those of them that are still abandoned once their rows are locked, in one transaction.
     async fn expire(&self, videos: &[VideoId], ttl: Duration) -> Result<Expired, StoreError>;
+    /// Removes those of them that are still abandoned and without flows once they are locked, in one transaction;
+    /// says how many.
+    async fn remove(&self, videos: &[VideoId], ttl: Duration) -> Result<u64, StoreError>;
     /// Ends sessions whose `upload_sessions` row somebody else removed; says how many.
     async fn expire_removed(&self, limit: u32) -> Result<u64, StoreError>;
     /// Which of these spool folders nobody needs. One without a row of ours is the normal state between an append and
@@ -95,11 +108,16 @@ impl PgCleaningStore {
 impl CleaningStore for PgCleaningStore {
     async fn abandoned(
         &self,
+        stage: Stage,
         ttl: Duration,
         after: Option<VideoId>,
         limit: u32,
     ) -> Result<Abandoned, StoreError> {
-        sql::within(judged::abandoned(&self.db, ttl, after, limit)).await
+        sql::within(judged::abandoned(&self.db, stage, ttl, after, limit)).await
+    }
+
+    async fn remove(&self, videos: &[VideoId], ttl: Duration) -> Result<u64, StoreError> {
+        sql::within(expiry::remove(&self.db, videos, ttl)).await
     }
 
     async fn expire(&self, videos: &[VideoId], ttl: Duration) -> Result<Expired, StoreError> {

@@ -1,5 +1,6 @@
-//! How abandoned videos end: some of them in one transaction, in the one order of locks.
+//! How abandoned videos end, some of them in one transaction, in the one order of locks: first their uploads, then they.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait, Value};
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::super::StoreError;
 use super::super::rows::get;
 use super::super::sql::{statement, uuid_array};
-use super::{Expired, judged};
+use super::{Expired, Stage, judged};
 use crate::domain::ids::VideoId;
 
 pub(super) async fn expire(
@@ -17,8 +18,9 @@ pub(super) async fn expire(
     ttl: Duration,
 ) -> Result<Expired, StoreError> {
     let transaction = db.begin().await?;
-    let ours = lock(&transaction, videos).await?;
-    let ending = judged::still_abandoned(&transaction, &ours, ttl).await?;
+    let locked = lock(&transaction, videos).await?;
+    let flows = locked.flows_where(|_| true);
+    let ending = judged::still(&transaction, Stage::Uploads, &locked.videos, Some(&flows), ttl).await?;
     if ending.is_empty() {
         transaction.rollback().await?;
         return Ok(Expired::default());
@@ -26,42 +28,86 @@ pub(super) async fn expire(
     let fate = |plays: bool| -> Vec<Uuid> {
         ending.iter().filter(|(_, kept)| *kept == plays).map(|(video, _)| *video).collect()
     };
-    let (deleted, blocked) = (fate(false), fate(true));
-    end_sessions(&transaction, &deleted, &blocked, ttl).await?;
-    block(&transaction, &blocked).await?;
-    delete(&transaction, &deleted).await?;
+    let (emptied, blocked) = (fate(false), fate(true));
+    end_sessions(&transaction, &emptied, &blocked, ttl).await?;
+    bury(&transaction, &locked.flows_of(&ending), ttl).await?;
+    block(&transaction, &blocked, &locked).await?;
+    empty(&transaction, &emptied, &locked).await?;
     transaction.commit().await?;
     let ids = |videos: Vec<Uuid>| videos.into_iter().map(VideoId).collect();
-    Ok(Expired { deleted: ids(deleted), blocked: ids(blocked) })
+    Ok(Expired { emptied: ids(emptied), blocked: ids(blocked) })
+}
+
+/// Each video costs a walk through all flows, by the cascade of the shared tables: they have no index by video.
+pub(super) async fn remove(
+    db: &DatabaseConnection,
+    videos: &[VideoId],
+    ttl: Duration,
+) -> Result<u64, StoreError> {
+    let transaction = db.begin().await?;
+    let videos = ids(&transaction, LOCK_VIDEOS, [uuid_array(videos.iter().map(|video| video.0))]).await?;
+    let emptied = judged::still(&transaction, Stage::Emptied, &videos, None, ttl).await?;
+    if emptied.is_empty() {
+        transaction.rollback().await?;
+        return Ok(0);
+    }
+    let delete = "DELETE FROM videos WHERE id = ANY($1)";
+    write(&transaction, delete, [uuid_array(emptied.iter().map(|(video, _)| *video))]).await?;
+    transaction.commit().await?;
+    Ok(emptied.len() as u64)
 }
 
 const LOCK_VIDEOS: &str = "SELECT id FROM videos WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 const LOCK_SESSIONS: &str = "SELECT session_id AS id FROM uploader.session WHERE video_id = ANY($1) \
      ORDER BY session_id FOR NO KEY UPDATE SKIP LOCKED";
-const LOCK_FLOWS: &str = "SELECT id FROM flows WHERE video_id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
+const FLOWS: &str = "SELECT id, video_id FROM flows WHERE video_id = ANY($1)";
+const LOCK_FLOWS: &str = "SELECT id FROM flows WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 const LOCK_UPLOADS: &str =
     "SELECT id FROM upload_sessions WHERE flow_id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 
-/// Videos of which somebody holds a row: it was passed over.
+/// Videos of which somebody holds a session: it was passed over.
 const HELD: &str = "SELECT video_id AS id FROM uploader.session WHERE video_id = ANY($1) AND session_id <> ALL($2) \
-     UNION SELECT video_id FROM flows WHERE video_id = ANY($1) AND id <> ALL($3) \
      UNION SELECT f.video_id FROM flows f JOIN upload_sessions u ON u.flow_id = f.id \
-     WHERE f.video_id = ANY($1) AND u.id <> ALL($4)";
+     WHERE u.flow_id = ANY($3) AND u.id <> ALL($4)";
 
-/// Everything of the videos, in the one order, each table in a statement of its own; nobody is waited for. Returns the
-/// videos of which every row is locked.
-async fn lock(transaction: &DatabaseTransaction, videos: &[VideoId]) -> Result<Vec<Uuid>, StoreError> {
+/// Videos of which every row is locked, and their flows.
+struct Locked {
+    videos: Vec<Uuid>,
+    /// Flow and video.
+    flows: Vec<(Uuid, Uuid)>,
+}
+
+impl Locked {
+    fn flows_of(&self, ending: &[(Uuid, bool)]) -> Vec<Uuid> {
+        self.flows_where(|video| ending.iter().any(|(other, _)| *other == video))
+    }
+
+    fn flows_where(&self, of: impl Fn(Uuid) -> bool) -> Vec<Uuid> {
+        self.flows.iter().filter(|(_, video)| of(*video)).map(|(flow, _)| *flow).collect()
+    }
+}
+
+/// Everything of the videos, in the one order, each table in a statement of its own; nobody is waited for. Once a video
+/// is locked, nobody can give it another flow.
+async fn lock(transaction: &DatabaseTransaction, videos: &[VideoId]) -> Result<Locked, StoreError> {
     let wanted = uuid_array(videos.iter().map(|video| video.0));
     let videos = ids(transaction, LOCK_VIDEOS, [wanted]).await?;
     if videos.is_empty() {
-        return Ok(videos);
+        return Ok(Locked { videos, flows: Vec::new() });
     }
     let sessions = ids(transaction, LOCK_SESSIONS, [array(&videos)]).await?;
-    let flows = ids(transaction, LOCK_FLOWS, [array(&videos)]).await?;
-    let uploads = ids(transaction, LOCK_UPLOADS, [array(&flows)]).await?;
-    let locked = [array(&videos), array(&sessions), array(&flows), array(&uploads)];
-    let held = ids(transaction, HELD, locked).await?;
-    Ok(videos.into_iter().filter(|video| !held.contains(video)).collect())
+    let found = transaction.query_all_raw(statement(FLOWS, [array(&videos)])).await?;
+    let flows: Vec<(Uuid, Uuid)> = found
+        .iter()
+        .map(|row| Ok((get(row, "id")?, get(row, "video_id")?)))
+        .collect::<Result<_, StoreError>>()?;
+    let flow_ids: Vec<Uuid> = flows.iter().map(|(flow, _)| *flow).collect();
+    let locked: HashSet<Uuid> = ids(transaction, LOCK_FLOWS, [array(&flow_ids)]).await?.into_iter().collect();
+    let uploads = ids(transaction, LOCK_UPLOADS, [array(&flow_ids)]).await?;
+    let all = [array(&videos), array(&sessions), array(&flow_ids), array(&uploads)];
+    let mut held: HashSet<Uuid> = ids(transaction, HELD, all).await?.into_iter().collect();
+    held.extend(flows.iter().filter(|(flow, _)| !locked.contains(flow)).map(|(_, video)| *video));
+    Ok(Locked { videos: videos.into_iter().filter(|video| !held.contains(video)).collect(), flows })
 }
 
 /// Writes down the live generations of the sessions that `$1` selects, where they run if that is known.
@@ -80,41 +126,57 @@ pub(in crate::gateways::upload_store) fn strays_of(condition: &str) -> String {
 pub(in crate::gateways::upload_store) const EXPIRE: &str = "UPDATE uploader.session SET state = 'EXPIRED', epoch = epoch + 1, owner = NULL, \
      settled = false, flow_url = NULL, next_attempt_at = NULL, ended_at = clock_timestamp(), last_error = $2";
 
-/// Every upload of the videos gets a tombstone, also one without a row of ours: its first chunk may be on its way.
 /// A parked session ends only together with its video.
 async fn end_sessions(
     transaction: &DatabaseTransaction,
-    deleted: &[Uuid],
+    emptied: &[Uuid],
     blocked: &[Uuid],
     ttl: Duration,
 ) -> Result<(), StoreError> {
-    let all = || uuid_array(deleted.iter().chain(blocked).copied());
-    let reason = || Value::from(format!("no activity for {} s", ttl.as_secs()));
+    let all = || uuid_array(emptied.iter().chain(blocked).copied());
     write(transaction, &strays_of("video_id = ANY($1) AND state = 'OPEN'"), [all()]).await?;
     let expire = format!(
         "{EXPIRE} WHERE video_id = ANY($1) AND (state = 'OPEN' OR (state = 'FAILED' AND video_id = ANY($3)))"
     );
-    write(transaction, &expire, [all(), reason(), array(deleted)]).await?;
-    let bury = "INSERT INTO uploader.session (session_id, flow_id, video_id, state, epoch, last_error, ended_at) \
-         SELECT u.id, u.flow_id, f.video_id, 'EXPIRED', 1, $2, clock_timestamp() \
-         FROM upload_sessions u JOIN flows f ON f.id = u.flow_id WHERE f.video_id = ANY($1) ORDER BY u.id \
-         ON CONFLICT (session_id) DO NOTHING";
-    write(transaction, bury, [all(), reason()]).await
+    write(transaction, &expire, [all(), reason(ttl), array(emptied)]).await
 }
 
-async fn block(transaction: &DatabaseTransaction, videos: &[Uuid]) -> Result<(), StoreError> {
+/// Every upload gets a tombstone, also one without a row of ours: its first chunk may be on its way. The tombstone is
+/// no sign of life of its video.
+async fn bury(transaction: &DatabaseTransaction, flows: &[Uuid], ttl: Duration) -> Result<(), StoreError> {
+    let bury = "INSERT INTO uploader.session (session_id, flow_id, video_id, state, epoch, last_error, ended_at, \
+         last_activity) SELECT u.id, u.flow_id, f.video_id, 'EXPIRED', 1, $2, clock_timestamp(), f.created_at \
+         FROM upload_sessions u JOIN flows f ON f.id = u.flow_id WHERE u.flow_id = ANY($1) ORDER BY u.id \
+         ON CONFLICT (session_id) DO NOTHING";
+    write(transaction, bury, [array(flows), reason(ttl)]).await
+}
+
+fn reason(ttl: Duration) -> Value {
+    format!("no activity for {} s", ttl.as_secs()).into()
+}
+
+async fn block(
+    transaction: &DatabaseTransaction,
+    videos: &[Uuid],
+    locked: &Locked,
+) -> Result<(), StoreError> {
     if videos.is_empty() {
         return Ok(());
     }
     let block = "UPDATE videos SET status = 'BLOCKED' WHERE id = ANY($1)";
     write(transaction, block, [array(videos)]).await?;
-    let hide = "UPDATE flows SET status = 'HIDDEN' WHERE video_id = ANY($1) AND status <> 'DISTRIBUTED'";
-    write(transaction, hide, [array(videos)]).await
+    let hide = "UPDATE flows SET status = 'HIDDEN' WHERE id = ANY($1) AND status <> 'DISTRIBUTED'";
+    write(transaction, hide, [array(&locked.flows_where(|video| videos.contains(&video)))]).await
 }
 
-/// The rows that hang on them go by the cascades of the shared tables: for each video one walk through `flows`.
-async fn delete(transaction: &DatabaseTransaction, videos: &[Uuid]) -> Result<(), StoreError> {
-    write(transaction, "DELETE FROM videos WHERE id = ANY($1)", [array(videos)]).await
+/// Removes the flows by their own ids, and with them what hangs on each by its index.
+async fn empty(
+    transaction: &DatabaseTransaction,
+    videos: &[Uuid],
+    locked: &Locked,
+) -> Result<(), StoreError> {
+    let flows = locked.flows_where(|video| videos.contains(&video));
+    write(transaction, "DELETE FROM flows WHERE id = ANY($1)", [array(&flows)]).await
 }
 
 fn array(ids: &[Uuid]) -> Value {

@@ -14,7 +14,7 @@ use super::super::rows::get;
 use super::super::sql::{self, statement, uuids};
 use super::Folders;
 use super::ends::{ORPHANED, REMOVED};
-use super::judged::{JUDGED, UNFINISHED};
+use super::judged::{JUDGED, THEIRS, UNFINISHED};
 use crate::domain::ids::SessionId;
 
 /// By what times things are judged, and how many of each are listed.
@@ -205,7 +205,7 @@ impl Look<'_> {
     async fn videos(&self) -> Result<Listed<DoomedVideo>, StoreError> {
         let query = format!(
             "WITH page AS (SELECT id, status, created_at FROM videos WHERE {UNFINISHED} \
-             AND created_at < clock_timestamp() - make_interval(secs => $1)), {JUDGED} {VIDEOS}"
+             AND created_at < clock_timestamp() - make_interval(secs => $1)), {THEIRS}, {JUDGED} {VIDEOS}"
         );
         let values = [self.terms.video_ttl.as_secs_f64().into(), self.limit()];
         self.listed(&query, values, video).await
