@@ -1,5 +1,8 @@
 //! What an operator does to one session: locked in the one order, decided on the locked rows, committed at once.
 
+use std::future::Future;
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use uuid::Uuid;
 
@@ -9,8 +12,18 @@ use super::super::rows::{self, get};
 use super::super::sql::{statement, write_exactly};
 use super::{Change, Intervened};
 use crate::domain::ids::SessionId;
-use crate::domain::intervention::{self, Expiry, Facts, OwnFacts, Refused, Retry, SharedFacts};
+use crate::domain::intervention::{self, Expiry, Facts, OwnFacts, Retry, SharedFacts};
+use crate::domain::retry::Backoff;
 use crate::domain::status::SessionState;
+use crate::fault::{Classified, Fault};
+
+/// Attempts at an intervention whose rows others hold for longer than `lock_timeout`.
+const ATTEMPTS: u32 = 4;
+/// Pauses between them.
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(1) };
+
+/// What one attempt leaves: its transaction, still open, and how it is to end.
+type Attempt = (DatabaseTransaction, Intervened<Change>);
 
 /// The session's rows, locked, and what they say.
 struct Locked {
@@ -25,11 +38,48 @@ pub(super) async fn retry(
     db: &DatabaseConnection,
     session: SessionId,
 ) -> Result<Intervened<Change>, StoreError> {
+    concluded(|| try_retry(db, session)).await
+}
+
+/// The row becomes a tombstone, or gets one: its owner is fenced and its late chunks are refused.
+pub(super) async fn expire(
+    db: &DatabaseConnection,
+    session: SessionId,
+    force: bool,
+    reason: &str,
+) -> Result<Intervened<Change>, StoreError> {
+    concluded(|| try_expire(db, session, force, reason)).await
+}
+
+/// What fails before its commit has surely changed nothing and runs again; a commit whose outcome is unknown does not.
+async fn concluded<F>(attempt: impl Fn() -> F) -> Result<Intervened<Change>, StoreError>
+where
+    F: Future<Output = Result<Attempt, StoreError>>,
+{
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match attempt().await {
+            Ok((transaction, done @ Intervened::Done(_))) => {
+                transaction.commit().await?;
+                return Ok(done);
+            }
+            Ok((transaction, refused @ Intervened::Refused(_))) => {
+                transaction.rollback().await?;
+                return Ok(refused);
+            }
+            Err(error) if error.fault() != Fault::Transient || attempts == ATTEMPTS => return Err(error),
+            Err(_) => tokio::time::sleep(BACKOFF.wait(attempts - 1, fastrand::f64())).await,
+        }
+    }
+}
+
+async fn try_retry(db: &DatabaseConnection, session: SessionId) -> Result<Attempt, StoreError> {
     let transaction = db.begin().await?;
     let locked = lock(&transaction, session).await?;
     let retry = match intervention::retry(&locked.facts) {
         Ok(retry) => retry,
-        Err(refused) => return refuse(transaction, refused).await,
+        Err(refused) => return Ok((transaction, Intervened::Refused(refused))),
     };
     let again = "UPDATE uploader.session SET state = 'SEALED', epoch = epoch + 1, owner = NULL, settled = false, \
          flow_url = NULL, fed = 0, strikes = 0, farthest = 0, failing_since = NULL, next_attempt_at = NULL, \
@@ -44,23 +94,21 @@ pub(super) async fn retry(
         let unblock = "UPDATE videos SET status = 'UPLOADING' WHERE id = $1";
         write_exactly(&transaction, statement(unblock, [video.into()]), 1, "videos").await?;
     }
-    transaction.commit().await?;
     let video_status = Some(if unblock { "UPLOADING" } else { "BLOCKED" }.to_owned());
-    Ok(Intervened::Done(locked.change(SessionState::Sealed, video_status, false)))
+    Ok((transaction, Intervened::Done(locked.change(SessionState::Sealed, video_status, false))))
 }
 
-/// The row becomes a tombstone, or gets one: its owner is fenced and its late chunks are refused.
-pub(super) async fn expire(
+async fn try_expire(
     db: &DatabaseConnection,
     session: SessionId,
     force: bool,
     reason: &str,
-) -> Result<Intervened<Change>, StoreError> {
+) -> Result<Attempt, StoreError> {
     let transaction = db.begin().await?;
     let locked = lock(&transaction, session).await?;
     let Expiry { own, block, finish_sent } = match intervention::expire(&locked.facts, force) {
         Ok(expiry) => expiry,
-        Err(refused) => return refuse(transaction, refused).await,
+        Err(refused) => return Ok((transaction, Intervened::Refused(refused))),
     };
     if own {
         let strays = strays_of("session_id = $1");
@@ -76,9 +124,8 @@ pub(super) async fn expire(
         let block = "UPDATE videos SET status = 'BLOCKED' WHERE id = $1";
         write_exactly(&transaction, statement(block, [locked.video.into()]), 1, "videos").await?;
     }
-    transaction.commit().await?;
     let video_status = block.then(|| "BLOCKED".to_owned());
-    Ok(Intervened::Done(locked.change(SessionState::Expired, video_status, finish_sent)))
+    Ok((transaction, Intervened::Done(locked.change(SessionState::Expired, video_status, finish_sent))))
 }
 
 async fn bury(
@@ -92,14 +139,6 @@ async fn bury(
     let values = [session.0.into(), locked.flow.into(), locked.video.into(), reason.into()];
     // The first chunk was faster: run again on the row that it made.
     write_exactly(transaction, statement(bury, values), 1, "uploader.session").await
-}
-
-async fn refuse(
-    transaction: DatabaseTransaction,
-    refused: Refused,
-) -> Result<Intervened<Change>, StoreError> {
-    transaction.rollback().await?;
-    Ok(Intervened::Refused(refused))
 }
 
 /// Locks the video, the session, the video's flows and the upload, in this order, each in a statement of its own, and
