@@ -199,4 +199,89 @@ mod tests {
         assert!(!expire(&announced, false).unwrap().own);
         assert!(expire(&Facts { own: None, shared: None }, true).is_err());
     }
+
+    const FLOWS: [FlowStatus; 5] = [
+        FlowStatus::Created,
+        FlowStatus::Uploading,
+        FlowStatus::Processing,
+        FlowStatus::Distributed,
+        FlowStatus::Hidden,
+    ];
+
+    /// Every row of ours that makes a difference, and none.
+    fn all_own() -> Vec<Option<OwnFacts>> {
+        let mut all = vec![None];
+        for state in STATES {
+            for (committed, spool_gone, finish_sent) in
+                [(10, false, false), (10, true, false), (10, false, true), (9, false, false), (9, true, true)]
+            {
+                all.push(Some(OwnFacts { state, committed, total_bytes: 10, spool_gone, finish_sent }));
+            }
+        }
+        all
+    }
+
+    fn all_shared() -> Vec<Option<SharedFacts>> {
+        let videos =
+            [VideoStatus::Created, VideoStatus::Uploading, VideoStatus::Distributed, VideoStatus::Blocked];
+        let mut all = vec![None];
+        for flow in FLOWS {
+            for video in videos {
+                let shared =
+                    [false, true].map(|other_hidden| Some(SharedFacts { flow, video, other_hidden }));
+                all.extend(shared);
+            }
+        }
+        all
+    }
+
+    fn everything() -> impl Iterator<Item = Facts> {
+        all_own()
+            .into_iter()
+            .flat_map(|own| all_shared().into_iter().map(move |shared| Facts { own: own.clone(), shared }))
+    }
+
+    #[test]
+    fn of_all_rows_exactly_the_failed_whole_and_wanted_ones_are_tried_again() {
+        for facts in everything() {
+            let failed = facts.own.as_ref().is_some_and(|own| {
+                own.state == SessionState::Failed && own.committed == own.total_bytes && !own.spool_gone
+            });
+            let silent = facts.shared.filter(|shared| shared.flow != FlowStatus::Distributed);
+            match (retry(&facts), silent) {
+                (Ok(retry), Some(shared)) => {
+                    assert!(failed && retry.unblock != shared.other_hidden, "{facts:?}");
+                }
+                (Ok(_), None) => panic!("{facts:?}"),
+                (Err(why), silent) => {
+                    assert!(!failed || silent.is_none(), "{facts:?}");
+                    assert!(!why.0.is_empty(), "{facts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_all_rows_nothing_final_ends_again_and_nothing_that_plays_is_hidden() {
+        for (facts, force) in everything().flat_map(|facts| [(facts.clone(), false), (facts, true)]) {
+            let known = facts.own.is_some() || facts.shared.is_some();
+            let may = known
+                && facts.own.as_ref().is_none_or(|own| match own.state {
+                    SessionState::Open | SessionState::Failed => true,
+                    SessionState::Sealed => force,
+                    SessionState::Done | SessionState::Expired => false,
+                });
+            let ended = expire(&facts, force);
+            assert_eq!(ended.is_ok(), may, "{facts:?} {force}");
+            if let Ok(ended) = ended {
+                let silent = facts.shared.is_some_and(|shared| shared.flow != FlowStatus::Distributed);
+                let finish_sent = facts.own.as_ref().is_some_and(|own| own.finish_sent);
+                assert_eq!(
+                    ended,
+                    Expiry { own: facts.own.is_some(), block: silent, finish_sent },
+                    "{facts:?}"
+                );
+            }
+        }
+    }
 }
