@@ -1,6 +1,7 @@
 //! The spool: append-only files, each with one session and one writer, on a volume that all replicas share.
 
 mod file;
+mod folder;
 mod reader;
 mod record;
 mod writers;
@@ -14,6 +15,7 @@ use crate::domain::session::Admission;
 use crate::fault::{Classified, Fault};
 
 pub use file::FileSpool;
+pub use folder::{FolderSize, folder_size};
 
 /// Why bytes were not written or read.
 #[derive(Debug, thiserror::Error)]
