@@ -195,7 +195,7 @@ fn tell(event: &Event) {
         }
         Event::Fenced => {
             metrics::fenced();
-            info!("another replica owns this session now");
+            info!("fenced: this session was taken over, or ended by another hand");
         }
         Event::Begin
         | Event::Advanced { .. }

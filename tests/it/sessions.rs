@@ -1,5 +1,8 @@
 //! What an operator does to sessions by hand.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
 use uuid::Uuid;
 
@@ -167,7 +170,7 @@ async fn a_live_session_is_ended_while_it_is_fed_and_its_owner_is_fenced() {
     world
         .wait("the owner to notice and the process to be deleted", SOON, async || {
             let log = std::fs::read_to_string(world.workspace.log("standalone")).unwrap();
-            log.contains("another replica owns this session now")
+            log.contains("fenced: this session was taken over, or ended by another hand")
                 && world.fflow.flow(&id).is_some_and(|flow| flow.deleted)
         })
         .await;
@@ -242,4 +245,196 @@ async fn an_expiry_and_a_commit_of_the_same_session_come_one_after_the_other() {
         acked += usize::from(answer.is_ack());
     }
     println!("{acked} of 10 chunks were faster than the expiry");
+}
+
+#[tokio::test]
+async fn a_retry_that_waits_tells_whether_it_plays_now() {
+    let world = impatient().await;
+    let _replica = world.replica("one").await;
+    let upload = poisoned(&world, &bytes(97, 400_000)).await;
+    let id = upload.session.to_string();
+    let in_vain = world.command(&["sessions", "retry", &id, "--wait", "--timeout", "90s"]).await;
+    assert!(in_vain.code == 1 && in_vain.stdout.contains("it is FAILED"), "{in_vain:?}");
+    assert!(in_vain.stderr.contains("SEALED: fed by"), "{in_vain:?}");
+    assert_eq!(world.state(&upload).await.as_deref(), Some("FAILED"));
+
+    world.fflow.disarm_all();
+    let plays = world.command(&["sessions", "retry", &id, "--wait", "--json"]).await;
+    assert_eq!((plays.code, plays.json()["waited"]["state"].as_str()), (0, Some("DONE")), "{plays:?}");
+    assert_eq!(world.video_status(&upload).await.as_deref(), Some("DISTRIBUTED"));
+}
+
+#[tokio::test]
+async fn a_retry_waits_no_longer_than_it_was_told() {
+    let world = impatient().await;
+    let replica = world.replica("one").await;
+    let upload = poisoned(&world, &bytes(98, 400_000)).await;
+    drop(replica);
+    let id = upload.session.to_string();
+    let waited = world.command(&["sessions", "retry", &id, "--wait", "--timeout", "1s"]).await;
+    assert!(waited.code == 1 && waited.stdout.contains("it is SEALED still"), "{waited:?}");
+    assert!(waited.stderr.contains("nobody yet"), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_failed_session_is_ended_and_nothing_of_it_stays_but_its_reason() {
+    let mut world = impatient().await;
+    world.set("SCHEDULER_CLEAR_UPLOAD_RESOURCES_ENABLED", "true".to_owned());
+    world.set("SCHEDULER_CLEAR_UPLOAD_RESOURCES_SLEEP_TIME", "500".to_owned());
+    let _replica = world.replica("standalone").await;
+    let upload = poisoned(&world, &bytes(99, 400_000)).await;
+    let id = upload.session.to_string();
+    let shown = world.command(&["sessions", "show", &id, "--json"]).await.json();
+    assert_eq!(shown["spool_folder"]["files"], 1, "{shown}");
+    assert!(shown["spool_folder"]["bytes"].as_i64() > Some(400_000), "{shown}");
+
+    let ended = world.command(&["sessions", "expire", &id]).await;
+    assert!(ended.code == 0 && ended.stdout.contains("FAILED -> EXPIRED"), "{ended:?}");
+    world.nothing_left(&upload).await;
+    assert_eq!(world.flow_status(&upload).await.as_deref(), Some("HIDDEN"));
+    assert_eq!(world.video_status(&upload).await.as_deref(), Some("BLOCKED"));
+    let shown = world.command(&["sessions", "show", &id]).await;
+    let told = shown.stdout.contains("ended by an operator") && shown.stdout.contains("no folder of it");
+    assert!(shown.code == 0 && told, "{shown:?}");
+    let again = world.command(&["sessions", "retry", &id]).await;
+    assert!(again.code == 3 && again.stdout.contains("EXPIRED"), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_finish_that_succeeds_after_the_expiry_changes_nothing() {
+    let world = World::new().await;
+    let _replica = world.replica("one").await;
+    let client = world.client().await;
+    let file = bytes(100, 400_000);
+    let upload = world.announce_one(file.len()).await;
+    let id = upload.session.to_string();
+    let late = Fault::DelayThen(Duration::from_secs(3));
+    world.fflow.inject(FaultRule::on(CallKind::Finish, late).name(id.clone()));
+    client.upload(&upload, &file, 100_000).await;
+    world
+        .wait("the finish to be under way", SOON, async || {
+            world.fflow.calls().iter().any(|call| call.kind == CallKind::Finish && call.name == id)
+        })
+        .await;
+    let forced = world.command(&["sessions", "expire", &id, "--force"]).await;
+    assert_eq!(forced.code, 0, "{forced:?}");
+    world.wait("the files to be shipped", SOON, async || !world.fflow.holder_files().is_empty()).await;
+    // Another upload goes the whole road meanwhile: whatever the late answer does is done by then.
+    let other = world.announce_one(file.len()).await;
+    client.upload(&other, &file, 100_000).await;
+    world.distributed(&other).await;
+    assert_eq!(world.state(&upload).await.as_deref(), Some("EXPIRED"));
+    assert_eq!(world.flow_status(&upload).await.as_deref(), Some("HIDDEN"));
+    assert_eq!(world.video_status(&upload).await.as_deref(), Some("BLOCKED"));
+}
+
+#[tokio::test]
+async fn an_expiry_and_a_completion_of_the_same_session_come_one_after_the_other() {
+    let world = World::new().await;
+    let _replica = world.replica("one").await;
+    let client = world.client().await;
+    let file = bytes(101, 400_000);
+    let mut played = 0;
+    for round in 0..6 {
+        let upload = world.announce_one(file.len()).await;
+        let id = upload.session.to_string();
+        world.fflow.set_holder_down(true);
+        client.upload(&upload, &file, 200_000).await;
+        let finishing = "SELECT finish_sent_at::text FROM uploader.session WHERE session_id = $1";
+        world
+            .wait("the finish to be asked for", SOON, async || {
+                world.text(finishing, upload.session).await.is_some()
+            })
+            .await;
+        let held = world.hold("UPDATE videos SET title = title WHERE id = $1", upload.video).await;
+        world.fflow.set_holder_down(false);
+        // In odd rounds the owner already waits for the video when the expiry comes.
+        if round % 2 == 1 {
+            world.waits_for_a_lock().await;
+        }
+        let arguments = ["sessions", "expire", id.as_str(), "--force"];
+        let (ended, ()) = tokio::join!(world.command(&arguments), async {
+            waiting(&world, if round % 2 == 1 { 2 } else { 1 }).await;
+            held.commit().await.unwrap();
+        });
+        world
+            .wait("the session to be over", LATE, async || {
+                matches!(world.state(&upload).await.as_deref(), Some("DONE" | "EXPIRED"))
+            })
+            .await;
+        let all = (
+            world.state(&upload).await.unwrap(),
+            world.flow_status(&upload).await.unwrap(),
+            world.video_status(&upload).await.unwrap(),
+        );
+        let (state, flow, video) = (all.0.as_str(), all.1.as_str(), all.2.as_str());
+        match ended.code {
+            0 => assert_eq!((state, flow, video), ("EXPIRED", "HIDDEN", "BLOCKED"), "{ended:?}"),
+            3 => assert_eq!((state, flow, video), ("DONE", "DISTRIBUTED", "DISTRIBUTED"), "{ended:?}"),
+            _ => panic!("{ended:?}"),
+        }
+        played += usize::from(ended.code == 3);
+    }
+    println!("{played} of 6 videos were faster than the expiry");
+}
+
+/// Waits until so many connections of this world wait for locks at once.
+async fn waiting(world: &World, how_many: usize) {
+    let waiting =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    world
+        .wait("others to wait for a lock", SOON, async || {
+            world.query(waiting, Vec::new()).await.len() >= how_many
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_intervention_outlasts_rows_that_somebody_holds() {
+    let world =
+        World::with(RecordingOptions::default(), &[("UPLOADER_DATABASE_LOCK_TIMEOUT", "300ms")]).await;
+    let _replica = world.replica("one").await;
+    let upload = world.announce_one(1000).await;
+    let id = upload.session.to_string();
+    let held = world.hold("UPDATE videos SET title = title WHERE id = $1", upload.video).await;
+    let arguments = ["sessions", "expire", id.as_str()];
+    let (ended, ()) = tokio::join!(world.command(&arguments), async {
+        let transactions = "SELECT xact_start::text FROM pg_stat_activity \
+                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut seen = HashSet::new();
+        world
+            .wait("a second attempt", SOON, async || {
+                let rows = world.query(transactions, Vec::new()).await;
+                seen.extend(rows.iter().map(|row| row.try_get_by_index::<String>(0).unwrap()));
+                seen.len() > 1
+            })
+            .await;
+        held.commit().await.unwrap();
+    });
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(world.state(&upload).await.as_deref(), Some("EXPIRED"));
+
+    let second = world.announce_one(1000).await;
+    let _held = world.hold("UPDATE videos SET title = title WHERE id = $1", second.video).await;
+    let given_up = world.command(&["sessions", "expire", &second.session.to_string()]).await;
+    assert!(given_up.code == 1 && given_up.stderr.contains("sessions show"), "{given_up:?}");
+    assert_eq!(world.state(&second).await, None, "nothing was changed");
+}
+
+#[tokio::test]
+async fn the_audit_is_heard_whatever_the_filter_and_an_unknown_session_is_told_in_json() {
+    let world = World::new().await;
+    let early = world.command(&["sessions", "ls"]).await;
+    assert!(early.code == 1 && early.stderr.contains("uploader-v4 migrate"), "{early:?}");
+    let _replica = world.replica("one").await;
+    let id = Uuid::new_v4().to_string();
+    let quiet = [("UPLOADER_LOG_FILTER", "error"), ("USER", "ada"), ("SUDO_USER", "ada")];
+    let refused = world.command_with(&["sessions", "retry", &id], &quiet).await;
+    assert_eq!(refused.code, 3, "{refused:?}");
+    let line = refused.stderr.lines().find(|line| line.contains("audit: intervention")).unwrap();
+    for word in ["action=\"retry\"", id.as_str(), "ada@", "no such session"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    let unknown = world.command(&["sessions", "show", &id, "--json"]).await;
+    assert_eq!((unknown.code, unknown.json()["session_id"].as_str()), (3, Some(id.as_str())), "{unknown:?}");
 }

@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use indicatif::HumanBytes;
 
-use super::{Intervention, Listed};
+use super::{Intervention, Listed, Shown, Unknown};
+use crate::gateways::spool::FolderSize;
 use crate::gateways::upload_store::desk::{SessionDetail, SessionLine};
 
 /// The longest reason in a list.
@@ -26,7 +27,7 @@ impl Display for Listed {
 
 fn write_line(f: &mut Formatter<'_>, line: &SessionLine) -> fmt::Result {
     let stored = format!("{} of {}", bytes(line.committed), bytes(line.total_bytes));
-    let reason: String = line.last_error.as_deref().unwrap_or("-").chars().take(REASON).collect();
+    let reason: String = one_line(line.last_error.as_deref().unwrap_or("-")).take(REASON).collect();
     write!(
         f,
         "\n{:<36}  {:<7}  {stored:>21}  {:>4}  {:>7}  {:<16}  {:>3}  {:>7}  {reason}",
@@ -38,6 +39,11 @@ fn write_line(f: &mut Formatter<'_>, line: &SessionLine) -> fmt::Result {
         line.generation,
         line.strikes,
     )
+}
+
+/// What others said may hold line breaks and worse.
+fn one_line(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c })
 }
 
 fn percent(line: &SessionLine) -> String {
@@ -62,41 +68,50 @@ fn age(seconds: f64) -> String {
     }
 }
 
-impl Display for SessionDetail {
+impl Display for Unknown {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let line = &self.line;
+        write!(f, "refused: session {}: {}", self.session_id, self.refused)
+    }
+}
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Shown { detail, spool_folder } = self;
+        let line = &detail.line;
         writeln!(f, "session        {}", line.session_id)?;
         writeln!(f, "state          {}", line.state)?;
         writeln!(f, "stored         {} of {} bytes ({})", line.committed, line.total_bytes, percent(line))?;
         writeln!(f, "last activity  {} ({} ago)", line.last_activity, age(line.idle_seconds))?;
-        writeln!(f, "video          {} {}", text(&line.video_id), text(&self.video_status))?;
-        writeln!(f, "flow           {} {}", text(&self.flow_id), text(&self.flow_status))?;
-        match self.uploaded_bytes {
+        writeln!(f, "video          {} {}", text(&line.video_id), text(&detail.video_status))?;
+        writeln!(f, "flow           {} {}", text(&detail.flow_id), text(&detail.flow_status))?;
+        match detail.uploaded_bytes {
             Some(uploaded) => writeln!(f, "upload         {uploaded} bytes in upload_sessions")?,
             None => writeln!(f, "upload         no row in upload_sessions")?,
         }
-        self.write_feed(f)?;
-        writeln!(f, "spool          {} runs in {} files", self.runs, self.writers)?;
-        if !self.strays.is_empty() {
-            writeln!(f, "strays         {}", self.strays.join(" "))?;
+        detail.write_feed(f)?;
+        writeln!(
+            f,
+            "spool          {} runs in {} files; {}",
+            detail.runs,
+            detail.writers,
+            folder(spool_folder)
+        )?;
+        if !detail.strays.is_empty() {
+            writeln!(f, "strays         {}", detail.strays.join(" "))?;
         }
-        let times = [
-            ("failing since", &self.failing_since),
-            ("next attempt", &self.next_attempt_at),
-            ("finish sent", &self.finish_sent_at),
-            ("ended", &self.ended_at),
-            ("cleaned", &self.cleaned_at),
-            ("bytes given up", &self.spool_gone_at),
-        ];
-        for (name, time) in times {
-            if let Some(time) = time {
-                writeln!(f, "{name:<14} {time}")?;
-            }
-        }
+        detail.write_times(f)?;
         if let Some(error) = &line.last_error {
-            writeln!(f, "last error     {error}")?;
+            writeln!(f, "last error     {}", one_line(error).collect::<String>())?;
         }
-        write!(f, "\n{}", self.advice())
+        write!(f, "\n{}", detail.advice())
+    }
+}
+
+/// Records have headers, and appends that were never committed count too: more than the committed bytes is normal.
+fn folder(size: &Option<FolderSize>) -> String {
+    match size {
+        Some(size) => format!("its folder holds {} bytes in {} files", size.bytes, size.files),
+        None => "no folder of it is seen from here".to_owned(),
     }
 }
 
@@ -119,6 +134,23 @@ impl SessionDetail {
         writeln!(f, "strikes        {}", self.line.strikes)
     }
 
+    fn write_times(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let times = [
+            ("failing since", &self.failing_since),
+            ("next attempt", &self.next_attempt_at),
+            ("finish sent", &self.finish_sent_at),
+            ("ended", &self.ended_at),
+            ("cleaned", &self.cleaned_at),
+            ("bytes given up", &self.spool_gone_at),
+        ];
+        for (name, time) in times {
+            if let Some(time) = time {
+                writeln!(f, "{name:<14} {time}")?;
+            }
+        }
+        Ok(())
+    }
+
     /// What it waits for, and what can be done.
     fn advice(&self) -> String {
         let id = &self.line.session_id;
@@ -135,6 +167,9 @@ impl SessionDetail {
             }
             "FAILED" if self.spool_gone_at.is_some() => {
                 "It failed and its bytes were given up: the file must be uploaded again.".to_owned()
+            }
+            "FAILED" if self.line.committed < self.line.total_bytes => {
+                "It failed before all bytes were here: the file must be uploaded again.".to_owned()
             }
             "FAILED" => format!(
                 "It failed; its bytes are kept for VIDEO_TTL after that. `uploader-v4 sessions retry {id}` feeds them again."
@@ -161,14 +196,18 @@ impl Display for Intervention {
             write!(f, "\nvideo {}: {status}", text(&change.video_id))?;
         }
         if self.action == "retry" && change.video_status.as_deref() == Some("BLOCKED") {
-            write!(f, " still, for another of its flows is HIDDEN: retry that one too")?;
+            write!(f, " still, for another of its flows is HIDDEN: `sessions ls --video` tells which")?;
         }
         if self.action == "expire" {
-            write!(f, "\nthe janitor removes its route, bytes and process at its next run")?;
+            write!(
+                f,
+                "\nthe janitor removes its route and bytes at its next run, or `uploader-v4 janitor --once`;"
+            )?;
+            write!(f, "\na running replica ends its process within a minute")?;
         }
         if change.finish_sent {
             write!(f, "\nits finish was asked for before: files may still appear on holder")?;
         }
-        Ok(())
+        self.waited.iter().try_for_each(|watched| write!(f, "\n{watched}"))
     }
 }
