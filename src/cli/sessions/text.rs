@@ -18,7 +18,7 @@ impl Display for Listed {
         }
         write!(
             f,
-            "{:<36}  {:<7}  {:>21}  {:>4}  {:>7}  {:<16}  {:>3}  {:>7}  LAST ERROR",
+            "{:<36}  {:<7}  {:>26}  {:>4}  {:>7}  {:<16}  {:>3}  {:>7}  LAST ERROR",
             "SESSION", "STATE", "STORED", "%", "IDLE", "OWNER", "GEN", "STRIKES"
         )?;
         self.sessions.iter().try_for_each(|line| write_line(f, line))
@@ -30,7 +30,7 @@ fn write_line(f: &mut Formatter<'_>, line: &SessionLine) -> fmt::Result {
     let reason: String = one_line(line.last_error.as_deref().unwrap_or("-")).take(REASON).collect();
     write!(
         f,
-        "\n{:<36}  {:<7}  {stored:>21}  {:>4}  {:>7}  {:<16}  {:>3}  {:>7}  {reason}",
+        "\n{:<36}  {:<7}  {stored:>26}  {:>4}  {:>7}  {:<16}  {:>3}  {:>7}  {reason}",
         line.session_id,
         line.state,
         percent(line),

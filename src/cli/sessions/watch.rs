@@ -60,9 +60,9 @@ pub(super) async fn until_over(
     }
 }
 
-/// A line for each change.
+/// A line for each change, as long as there is something to wait for.
 fn tell(detail: Option<&SessionDetail>, told: &mut String) {
-    let Some(detail) = detail else { return };
+    let Some(detail) = detail.filter(|detail| detail.ended_at.is_none()) else { return };
     let line = &detail.line;
     let owner = line.owner.as_deref().unwrap_or("nobody yet");
     let doing = if detail.finish_sent_at.is_some() { ", finishing" } else { "" };
