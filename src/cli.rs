@@ -90,7 +90,7 @@ pub async fn run(arguments: Arguments, config: Config, provenance: Provenance) -
         Command::Serve => serve::run(config, &provenance).await,
         Command::Migrate(ask) => migrate::run(&ask, &config, output).await,
         Command::Config => config::run(&config, &provenance, output),
-        Command::Check(ask) => check::run(&ask, &config, output).await,
+        Command::Check(ask) => check::run(&ask, &config, &provenance, output).await,
         Command::Sessions(ask) => sessions::run(&ask, &config, output).await,
         Command::Janitor(ask) => janitor::run(&ask, config, output).await,
         Command::Replicas(ask) => replicas::run(&ask, &config, output).await,

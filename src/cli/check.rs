@@ -1,105 +1,79 @@
 //! `check`: connect to everything, say what is wrong and how to mend it.
 
-mod database;
+mod broker;
 mod neighbours;
+mod replicas;
+mod report;
 mod spool;
-
-use std::fmt;
-use std::time::Duration;
+mod store;
 
 use clap::Args;
-use serde::Serialize;
 
+use self::report::{Item, Report};
 use super::Outcome;
 use super::output::Output;
-use crate::config::Config;
+use crate::config::{Config, Provenance};
 
-/// Connect to everything as `serve` would, say what is wrong and how to mend it.
+/// Connect to everything, say what is wrong and how to mend it.
 ///
-/// It changes nothing: no schema, no queue, no marker, no lease. Exit code 1 when something is wrong; what only lessens
-/// a promise is a warning.
+/// Connects as `serve` would, with the same settings, and prints one line for each thing: `ok`, `warning` (the service
+/// runs, but something is missing or at risk), `wrong` (it cannot do its work), or `skipped` (what it needs is wrong).
+/// Below a warning or a wrong stands how to mend it. Nothing is changed anywhere: no table, no queue, no lease, no
+/// file. Whether queues are bound, and with which flags they were declared, cannot be seen without declaring them:
+/// `serve` does that, and names a difference.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Check {
-    /// Warnings count as wrong.
+    /// Let warnings count: end with 1 unless all is ok.
     #[arg(long)]
     strict: bool,
 }
 
-/// How one thing was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Ok,
-    Warning,
-    Wrong,
-    Skipped,
+const EXAMPLES: &str = "\
+Examples:
+  uploader-v4 check                      before the first start, and whenever something seems wrong
+  uploader-v4 check --strict --json      in a script; {\"well\": .., \"items\": [{\"name\", \"state\", \"found\", \"mend\"}]}
+
+Ends with 0 when nothing is wrong, otherwise with 1.";
+
+pub(super) async fn run(
+    ask: &Check,
+    config: &Config,
+    provenance: &Provenance,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    let (store, topology, volume, redis, fflow, holder) = tokio::join!(
+        store::look(config),
+        broker::look(config),
+        spool::look(config),
+        neighbours::redis(config),
+        neighbours::fflow(config),
+        neighbours::holder(config),
+    );
+    let service = &store.service;
+    let mut items = vec![settings(provenance)];
+    items.extend(store.items);
+    items.extend(broker::items(config, &topology, service));
+    items.extend(spool::items(config, &volume, service));
+    items.extend([redis, fflow, holder]);
+    items.extend(replicas::items(config, service));
+    let report = Report::new(items, ask.strict);
+    output.print(&report)?;
+    Ok(if report.well { Outcome::Done } else { Outcome::Unwell })
 }
 
-/// One thing that was looked at.
-#[derive(Debug, Clone, Serialize)]
-struct Item {
-    name: &'static str,
-    state: State,
-    found: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
-}
-
-impl Item {
-    fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Item { name, state: State::Ok, found: found.into(), mend: None }
-    }
-
-    fn warning(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Item { name, state: State::Warning, found: found.into(), mend: Some(mend.into()) }
-    }
-
-    fn wrong(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Item { name, state: State::Wrong, found: found.into(), mend: Some(mend.into()) }
-    }
-
-    fn skipped(name: &'static str, why: impl Into<String>) -> Self {
-        Item { name, state: State::Skipped, found: why.into(), mend: None }
-    }
-}
-
-#[derive(Serialize)]
-struct Checked {
-    well: bool,
-    items: Vec<Item>,
-}
-
-/// The longest wait for a neighbour that is not there.
-const WITHIN: Duration = Duration::from_secs(5);
-
-pub(super) async fn run(ask: &Check, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-    let (mut items, overview) = database::check(config).await;
-    items.extend(spool::check(config, overview.as_ref()).await);
-    items.extend(neighbours::check(config, overview.as_ref()).await);
-    let bad = |item: &Item| match item.state {
-        State::Wrong => true,
-        State::Warning => ask.strict,
-        State::Ok | State::Skipped => false,
-    };
-    let well = !items.iter().any(bad);
-    output.print(&Checked { well, items })?;
-    Ok(if well { Outcome::Done } else { Outcome::Unwell })
-}
-
-impl fmt::Display for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for item in &self.items {
-            let word = match item.state {
-                State::Ok => "ok",
-                State::Warning => "warning",
-                State::Wrong => "WRONG",
-                State::Skipped => "skipped",
-            };
-            writeln!(f, "{word:<8} {:<14} {}", item.name, item.found)?;
-            if let Some(mend) = &item.mend {
-                writeln!(f, "{:23} -> {mend}", "")?;
-            }
+/// Settings that cannot be used end the program before; what is left are notes.
+fn settings(provenance: &Provenance) -> Item {
+    match provenance.notes() {
+        [] => Item::ok("settings", "usable"),
+        notes => {
+            Item::warning("settings", notes.join("; "), "`uploader-v4 config` shows where each came from")
         }
-        write!(f, "{}", if self.well { "all is well" } else { "not well: see above" })
     }
+}
+
+/// A secret address as `config` shows it: without its password.
+fn shown(section: &impl serde::Serialize) -> String {
+    let section = serde_json::to_value(section).unwrap_or_default();
+    section["url"].as_str().unwrap_or_default().to_owned()
 }

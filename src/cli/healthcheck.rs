@@ -1,7 +1,6 @@
 //! `healthcheck`: is the replica on this host well?
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,70 +9,69 @@ use serde::Serialize;
 use super::Outcome;
 use super::output::Output;
 use crate::config::Config;
-use crate::http::probe::probe;
+use crate::http::probe::{self, Question};
 
 /// Ask the replica on this host whether it is well; for containers.
 ///
-/// Asks /readyz at UPLOADER_HTTP_ADDR: exit code 0 while chunks can be taken, 1 with the reasons otherwise.
+/// Asks `/readyz` (or `/livez`) of the replica that listens on UPLOADER_HTTP_ADDR, on loopback if that means every
+/// address. Ends with 0 when it answers 200, otherwise with 1 and the reasons on one line. Touches nothing else.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Healthcheck {
-    /// Ask /livez instead: whether its actors live, ready or not.
+    /// Ask `/livez`: whether the process should be left running, whatever it waits for.
     #[arg(long)]
     live: bool,
-    /// Longest wait for the answer.
-    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+    /// Longest wait for the answer, up to 60s.
+    #[arg(long, default_value = "3s", value_name = "TIME", value_parser = short_time)]
     timeout: Duration,
-    /// Ask there instead of at UPLOADER_HTTP_ADDR.
-    #[arg(long)]
-    addr: Option<SocketAddr>,
+    /// Ask this replica, by name or address, instead.
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  HEALTHCHECK --interval=10s CMD [\"uploader-v4\", \"healthcheck\", \"--live\"]
+  uploader-v4 healthcheck --addr uploader-2:8080 --timeout 1s --json";
+
+fn short_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(60);
+    if bounds.contains(&time) { Ok(time) } else { Err("from 1ms to 60s".to_owned()) }
 }
 
 #[derive(Serialize)]
 struct Health {
     well: bool,
-    address: String,
-    answer: String,
+    url: String,
+    /// None when nobody answered.
+    status: Option<u16>,
+    reasons: Vec<String>,
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.well { "well" } else { "not well" };
-        write!(f, "{word}: {} says {}", self.address, self.answer)
+        let word = match (self.well, self.status) {
+            (true, _) => "well".to_owned(),
+            (false, Some(status)) => format!("not well, {} answers {status}", self.url),
+            (false, None) => format!("not well, {} does not answer", self.url),
+        };
+        f.write_str(&word)?;
+        if self.reasons.is_empty() { Ok(()) } else { write!(f, ": {}", self.reasons.join("; ")) }
     }
 }
 
 pub(super) async fn run(ask: &Healthcheck, config: &Config, output: Output) -> anyhow::Result<Outcome> {
-    let path = if ask.live { "/livez" } else { "/readyz" };
-    let address = format!("http://{}{path}", reachable(ask.addr.unwrap_or(config.http.addr)));
-    let (well, answer) = match probe(&address, ask.timeout).await {
-        Ok(probed) => (probed.status == 200, format!("{} {}", probed.status, probed.body.trim())),
-        Err(why) => (false, format!("nothing: {why}")),
-    };
-    output.print(&Health { well, address, answer })?;
-    Ok(if well { Outcome::Done } else { Outcome::Unwell })
-}
-
-/// A server that listens everywhere is asked on the loopback.
-fn reachable(listens: SocketAddr) -> SocketAddr {
-    let ip = match listens.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listens.port())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_listens_everywhere_is_asked_here() {
-        for (listens, asked) in
-            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2"), ("10.0.0.1:3", "10.0.0.1:3")]
-        {
-            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+    let configured = || probe::from_this_host(config.http.addr).to_string();
+    let host = ask.addr.clone().unwrap_or_else(configured);
+    let question = if ask.live { Question::Live } else { Question::Ready };
+    let url = format!("http://{host}{}", question.path());
+    let health = match probe::ask(&host, question, ask.timeout).await {
+        Ok(said) => {
+            Health { well: said.status == 200, url, status: Some(said.status), reasons: said.reasons }
         }
-    }
+        Err(reason) => Health { well: false, url, status: None, reasons: vec![reason] },
+    };
+    output.print(&health)?;
+    Ok(if health.well { Outcome::Done } else { Outcome::Unwell })
 }

@@ -1,9 +1,9 @@
 //! The message broker: deliveries in on one connection, replies out on another.
 
 mod connection;
-mod inspect;
 mod link;
 mod sender;
+mod survey;
 mod wire;
 
 use async_trait::async_trait;
@@ -13,8 +13,8 @@ use crate::fault::{Classified, Fault};
 use crate::ticket::Reply;
 
 pub use connection::LapinBroker;
-pub use inspect::Topology;
 pub use sender::{ChunkSender, Outgoing, Verdict};
+pub use survey::{QueueSeen, Topology};
 
 /// Why the broker did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ mod file;
 mod folder;
 mod reader;
 mod record;
+mod trial;
 mod writers;
 
 use async_trait::async_trait;

@@ -11,6 +11,7 @@ pub mod pool;
 pub mod replicas;
 mod rows;
 mod sql;
+pub mod survey;
 mod writes;
 
 use crate::fault::{Classified, Fault};

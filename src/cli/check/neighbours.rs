@@ -1,102 +1,89 @@
-//! Broker, Redis, fflow and holder.
+//! Redis, fflow and holder: do they answer?
 
-use super::{Item, WITHIN};
+use super::report::Item;
+use super::shown;
 use crate::config::Config;
-use crate::gateways::broker::{BrokerError, LapinBroker, Topology};
+use crate::gateways::fflow::AwcFflow;
+use crate::gateways::holder::AwcHolder;
 use crate::gateways::route_store::{RedisRoutes, RouteStore};
-use crate::gateways::upload_store::overview::Overview;
-use crate::http::probe::probe;
 
-const BROKER: &str = "broker";
-const REDIS: &str = "redis";
-const FFLOW: &str = "fflow";
-const HOLDER: &str = "holder";
+/// A balancer with nobody behind it.
+const NOBODY: [u16; 3] = [502, 503, 504];
 
-pub(super) async fn check(config: &Config, overview: Option<&Overview>) -> Vec<Item> {
-    let (broker, redis, fflow, holder) =
-        tokio::join!(broker(config, overview), redis(config), fflow(config), holder(config));
-    broker.into_iter().chain([redis, fflow, holder]).collect()
-}
-
-async fn broker(config: &Config, overview: Option<&Overview>) -> Vec<Item> {
-    let broker = LapinBroker::new(config.amqp.clone(), &config.replica.name);
-    match broker.inspect().await {
-        Ok(topology) => topology_items(&topology, overview),
-        Err(error @ BrokerError::Refused(_)) => {
-            let mend =
-                "check user, password and vhost in AMQP_CONNECTION_STRING, and the user's rights there";
-            vec![Item::wrong(BROKER, error.to_string(), mend)]
-        }
-        Err(error) => {
-            let mend = "check host and port in AMQP_CONNECTION_STRING, and that the broker runs there";
-            vec![Item::wrong(BROKER, error.to_string(), mend)]
-        }
-    }
-}
-
-fn topology_items(topology: &Topology, overview: Option<&Overview>) -> Vec<Item> {
-    let mut items = Vec::new();
-    if topology.absent.is_empty() {
-        let found = format!("exchange and queues are there, {} chunks wait", topology.chunks);
-        items.push(Item::ok(BROKER, found));
-    } else {
-        let found = format!("reached; absent: {}", topology.absent.join(", "));
-        items.push(Item::ok(BROKER, format!("{found} (the service declares them when it starts)")));
-    }
-    let alive = |overview: &Overview| overview.replicas.iter().filter(|replica| replica.alive).count();
-    // Counts may be a moment apart: only many more consumers than replicas say something.
-    if let Some(ours) = overview.map(alive).filter(|ours| topology.consumers as usize > *ours) {
-        let found =
-            format!("{} consumers take chunks, {ours} replicas of this service live", topology.consumers);
-        items.push(Item::warning(
-            BROKER,
-            found,
-            "stop the other uploader: two kinds share out one upload's chunks",
-        ));
-    }
-    items
-}
-
-async fn redis(config: &Config) -> Item {
-    let mend = "check FFLOW_CACHE_HOST and FFLOW_CACHE_PORT, or FFLOW_CACHE_URL; uploads go on without it";
-    let ping = async { RedisRoutes::new(&config.redis)?.ping().await };
-    match tokio::time::timeout(WITHIN, ping).await {
-        Ok(Ok(())) => Item::ok(REDIS, "answers"),
-        Ok(Err(error)) => Item::warning(REDIS, error.to_string(), mend),
-        Err(_) => Item::warning(REDIS, format!("no answer within {WITHIN:?}"), mend),
-    }
-}
-
-/// Any answer will do: what exists at the base address is fflow's own affair.
-async fn fflow(config: &Config) -> Item {
-    let base = &config.fflow.base_url;
-    let allowed: Vec<String> = config.fflow.allowed.iter().map(ToString::to_string).collect();
-    match probe(base.as_str(), WITHIN).await {
-        Ok(answer) if answer.status < 500 => {
-            Item::ok(FFLOW, format!("{base} answers; flows may live at {}", allowed.join(", ")))
-        }
-        Ok(answer) => {
-            let mend = "see the balancer and its replicas; uploads are stored meanwhile";
-            Item::warning(FFLOW, format!("{base} answers {}", answer.status), mend)
-        }
-        Err(why) => {
-            let mend = "check FFLOW_BASE_URL; uploads are stored meanwhile, and fed when it is there";
-            Item::wrong(FFLOW, format!("{base}: {why}"), mend)
-        }
-    }
-}
-
-async fn holder(config: &Config) -> Item {
-    let Some(base) = &config.holder.base_url else {
-        let mend = "set UPLOADER_HOLDER_BASE_URL to where players find the files";
-        return Item::warning(HOLDER, "no address: fflow's word is believed when it reports a finish", mend);
+pub(super) async fn redis(config: &Config) -> Item {
+    const NAME: &str = "redis";
+    let address = shown(&config.redis);
+    let routes = match RedisRoutes::new(&config.redis) {
+        Ok(routes) => routes,
+        Err(error) => return Item::wrong(NAME, error.to_string(), "correct FFLOW_CACHE_URL"),
     };
-    match probe(base.as_str(), WITHIN).await {
-        Ok(answer) if answer.status < 500 => Item::ok(HOLDER, format!("{base} answers")),
-        Ok(answer) => Item::warning(HOLDER, format!("{base} answers {}", answer.status), "see holder's log"),
-        Err(why) => {
-            let mend = "check UPLOADER_HOLDER_BASE_URL; until it answers no video becomes DISTRIBUTED";
-            Item::wrong(HOLDER, format!("{base}: {why}"), mend)
+    match routes.ping().await {
+        Ok(()) => Item::ok(NAME, format!("answers at {address}")),
+        Err(error) => Item::warning(
+            NAME,
+            format!("{address}: {error}; routes are read from the database meanwhile"),
+            "see that Redis runs there: FFLOW_CACHE_HOST, FFLOW_CACHE_PORT, FFLOW_CACHE_DB, or FFLOW_CACHE_URL",
+        ),
+    }
+}
+
+pub(super) async fn fflow(config: &Config) -> Item {
+    let base = &config.fflow.base_url;
+    let answer = AwcFflow::new(config.fflow.clone(), 1).knock().await;
+    let mend =
+        "see that fflow runs there, or set FFLOW_BASE_URL; uploads are stored meanwhile, no video is made";
+    let allowed: Vec<String> = config.fflow.allowed.iter().map(ToString::to_string).collect();
+    let ok = |status| {
+        format!(
+            "{base} answers ({status}); flows may live at {} (UPLOADER_FFLOW_ALLOWED)",
+            allowed.join(", ")
+        )
+    };
+    answered("fflow", base.as_str(), answer.map_err(|error| error.to_string()), ok, mend)
+}
+
+pub(super) async fn holder(config: &Config) -> Item {
+    let (Some(base), Some(holder)) = (&config.holder.base_url, AwcHolder::new(&config.holder)) else {
+        return Item::warning(
+            "holder",
+            "no address is set: fflow's word is believed when it reports a finish",
+            "set UPLOADER_HOLDER_BASE_URL, so that a video is DISTRIBUTED only when its files were seen",
+        );
+    };
+    let mend =
+        "see that holder runs there, or set UPLOADER_HOLDER_BASE_URL; no video is DISTRIBUTED meanwhile";
+    let ok = |status| format!("{base} answers ({status})");
+    answered("holder", base.as_str(), holder.knock().await, ok, mend)
+}
+
+/// Any answer will do, but a balancer's own.
+fn answered(
+    name: &'static str,
+    base: &str,
+    answer: Result<u16, String>,
+    ok: impl Fn(u16) -> String,
+    mend: &str,
+) -> Item {
+    match answer {
+        Ok(status) if NOBODY.contains(&status) => {
+            Item::wrong(name, format!("{base} answers {status}: nobody is behind the balancer"), mend)
         }
+        Ok(status) => Item::ok(name, ok(status)),
+        Err(error) => Item::wrong(name, format!("{base}: {error}"), mend),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::report::State;
+
+    #[test]
+    fn any_answer_but_a_balancers_own_will_do() {
+        let state = |answer| answered("fflow", "http://f", answer, |_| String::new(), "mend").state;
+        assert_eq!(state(Ok(200)), State::Ok);
+        assert_eq!(state(Ok(404)), State::Ok);
+        assert_eq!(state(Ok(502)), State::Wrong);
+        assert_eq!(state(Err("refused".into())), State::Wrong);
     }
 }

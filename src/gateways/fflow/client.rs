@@ -21,6 +21,8 @@ use crate::domain::route::FlowUrl;
 
 /// A connection that has not opened by then is given up; nothing was sent on it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a request that starts nothing.
+const KNOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection may be used again.
 const KEPT: Duration = Duration::from_secs(2);
 /// Finishes, creates and deletes under way at once, beyond one per feed.
@@ -60,6 +62,19 @@ impl AwcFflow {
             return Ok(body);
         }
         Err(FflowError::Status { status, message: answer::message(&body.bytes) })
+    }
+
+    /// Whether anything answers at the configured address: the status of a GET, which changes nothing there.
+    ///
+    /// # Errors
+    /// Nothing answered in time.
+    pub async fn knock(&self) -> Result<u16, FflowError> {
+        let request = self.fresh.get(format!("{}/", self.base));
+        match self.ask(request, Bytes::new(), self.config.create_timeout.min(KNOCK_TIMEOUT)).await {
+            Ok(_) => Ok(200),
+            Err(FflowError::Status { status, .. }) => Ok(status),
+            Err(error) => Err(error),
+        }
     }
 
     fn body_limit(&self) -> usize {

@@ -44,6 +44,18 @@ impl AwcHolder {
         Some(AwcHolder { client, base: config.base_url.clone()?, timeout: config.timeout })
     }
 
+    /// Whether anything answers at the configured address: the status of a HEAD.
+    ///
+    /// # Errors
+    /// Nothing answered in time; says why.
+    pub async fn knock(&self) -> Result<u16, String> {
+        match timeout(self.timeout, self.client.head(self.base.as_str()).send()).await {
+            Ok(Ok(response)) => Ok(response.status().as_u16()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+        }
+    }
+
     /// Looks at everything; what ends the look early is the `Err`.
     async fn whole(&self, video: VideoId, flow: FlowId) -> Result<u64, Sight> {
         let folder =

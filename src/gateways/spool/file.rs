@@ -5,12 +5,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::reader::{Cursor, Reading};
+use super::trial;
 use super::writers::{self, Writers};
 use super::{Run, Spool, SpoolError, Stored, Volume};
 use crate::domain::ids::SessionId;
@@ -50,16 +52,6 @@ impl FileSpool {
         FileSpool { shared: Arc::new(Shared { dir: dir.into(), writers, cursors: Mutex::default() }) }
     }
 
-    /// Whether this user may write into the directory; nothing is written.
-    ///
-    /// # Errors
-    /// The system's reason.
-    pub async fn writable(&self) -> Result<(), SpoolError> {
-        use nix::unistd::{AccessFlags, access};
-        let flags = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
-        self.blocking(move |dir| access(dir, flags).map_err(|error| SpoolError::Io(error.to_string()))).await
-    }
-
     /// Runs `work` where it may block.
     async fn blocking<T, W>(&self, work: W) -> Result<T, SpoolError>
     where
@@ -69,6 +61,14 @@ impl FileSpool {
         let shared = self.shared.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared.dir)).await;
         done.unwrap_or_else(|error| Err(SpoolError::Io(format!("the blocking task ended: {error}"))))
+    }
+
+    /// Whether bytes can become durable in the directory, and how long a few take. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// What an append would meet.
+    pub async fn try_out(&self) -> Result<Duration, SpoolError> {
+        self.blocking(|dir| trial::write(dir).map_err(|error| sorted(&error))).await
     }
 }
 

@@ -100,7 +100,7 @@ impl ChunkStore for PgChunkStore {
 }
 
 /// The bytes of all sessions whose spool is not gone.
-async fn reserved(db: &impl ConnectionTrait) -> Result<i64, StoreError> {
+pub(super) async fn reserved(db: &impl ConnectionTrait) -> Result<i64, StoreError> {
     let query = "SELECT coalesce(sum(total_bytes), 0)::bigint AS reserved FROM uploader.session \
                  WHERE state IN ('OPEN', 'SEALED') OR (cleaned_at IS NULL AND spool_gone_at IS NULL)";
     let row = db.query_one_raw(statement(query, [])).await?;

@@ -46,6 +46,20 @@ pub enum SpoolClaim {
     Foreign,
 }
 
+impl SpoolClaim {
+    /// What a start comes to: the id that all replicas use, the marker in the directory, and whether a replica lives
+    /// or a session has bytes. `Adopted` stands for an empty directory that may be.
+    pub fn of(shared: Option<Uuid>, marker: Option<Uuid>, in_use: bool) -> Self {
+        match (shared, marker) {
+            (Some(shared), Some(marker)) if shared == marker => SpoolClaim::Shared,
+            // A directory with another marker belongs to another installation, in use or not.
+            (_, Some(_)) => SpoolClaim::Foreign,
+            (Some(_), None) if in_use => SpoolClaim::Foreign,
+            (_, None) => SpoolClaim::Adopted,
+        }
+    }
+}
+
 /// Keeps this replica's lease.
 #[async_trait]
 pub trait ReplicaStore: Send + Sync {
@@ -145,12 +159,9 @@ async fn claim_spool(transaction: &DatabaseTransaction, spool: &dyn Spool) -> Re
     let shared: Option<Uuid> = get(&row, "spool_id")?;
     let in_use = get::<bool>(&row, "alive")? || get::<bool>(&row, "bytes")?;
     let marker = spool.marker().await.map_err(from_spool)?;
-    match (shared, marker) {
-        (Some(shared), Some(marker)) if shared == marker => Ok(SpoolClaim::Shared),
-        // A directory with another marker belongs to another installation, in use or not.
-        (_, Some(_)) => Ok(SpoolClaim::Foreign),
-        (Some(_), None) if in_use => Ok(SpoolClaim::Foreign),
-        (_, None) => adopt(transaction, spool).await,
+    match SpoolClaim::of(shared, marker, in_use) {
+        SpoolClaim::Adopted => adopt(transaction, spool).await,
+        claim => Ok(claim),
     }
 }
 

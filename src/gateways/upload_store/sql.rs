@@ -26,6 +26,11 @@ pub(super) fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> S
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
+/// A `timestamptz` as RFC 3339 in UTC, in milliseconds; an expression for a column that is read as text.
+pub(super) fn rfc3339(time: &str) -> String {
+    format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
+}
+
 /// `uuid[]` of session ids.
 pub(super) fn uuids(sessions: &[SessionId]) -> Value {
     uuid_array(sessions.iter().map(|session| session.0))
