@@ -95,7 +95,10 @@ impl Ticket {
     fn send(&mut self, verdict: Verdict) {
         if let Some(desk) = self.desk.take() {
             // Settling must neither wait nor fail: the consumer holds at most `prefetch` of them.
-            metrics::posted("AmqpConsumer");
+            // A consumer that is gone takes nothing up any more; its successor's mailbox is another one.
+            if desk.connected() {
+                metrics::posted("AmqpConsumer");
+            }
             desk.do_send(Settlement { delivery: self.delivery, verdict });
         }
     }

@@ -24,7 +24,7 @@ pub struct Janitor {
     dry_run: bool,
     /// Entries shown of each list of a dry run.
     #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "dry_run",
-          value_parser = clap::value_parser!(u32).range(0..=1000))]
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }
 

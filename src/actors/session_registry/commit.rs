@@ -157,7 +157,9 @@ impl SessionRegistry {
         let sealed = own.state == SessionState::Sealed;
         let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner };
         // Lost only while the forwarder is rebuilt; its sweep finds the session then.
-        metrics::posted("FflowForwarder");
+        if self.parts.forwarder.connected() {
+            metrics::posted("FflowForwarder");
+        }
         self.parts.forwarder.do_send(advanced);
     }
 
