@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::super::output::age;
 use crate::app::Forecast;
 use crate::gateways::upload_store::cleaning::{DoomedSession, Listed};
 use crate::messages::JanitorReport;
@@ -68,7 +69,7 @@ impl fmt::Display for Foreseen {
         }
         list(f, &preview.videos, "abandoned videos would end", |video| {
             let fate = if video.blocked { "blocked, it plays in part" } else { "deleted" };
-            let (idle, files) = (age(video.idle_ms), (video.sessions, video.flows));
+            let (idle, files) = (age(Duration::from_millis(video.idle_ms)), (video.sessions, video.flows));
             format!(
                 "{}  {fate}: {}, idle {idle}, {} of {} files begun",
                 video.video_id, video.status, files.0, files.1
@@ -80,11 +81,16 @@ impl fmt::Display for Foreseen {
         list(f, folders, "folders of the spool would be removed", ToString::to_string)?;
         list(f, &preview.strays, "ffmpeg processes would be deleted", |stray| {
             let place = stray.base_url.as_deref().unwrap_or("every known replica");
-            format!("{}  at {place}, unwanted for {}", stray.name, age(stray.age_ms))
+            format!("{}  at {place}, unwanted for {}", stray.name, age(Duration::from_millis(stray.age_ms)))
         })?;
         list(f, &preview.tombstones, "ended uploads would be forgotten", session)?;
         list(f, &preview.replicas, "dead replicas would be forgotten", |replica| {
-            format!("{}  {}, dead for {}", replica.replica_id, replica.name, age(replica.lapsed_ms))
+            format!(
+                "{}  {}, dead for {}",
+                replica.replica_id,
+                replica.name,
+                age(Duration::from_millis(replica.lapsed_ms))
+            )
         })?;
         write!(f, "nothing was changed")
     }
@@ -92,7 +98,12 @@ impl fmt::Display for Foreseen {
 
 fn session(session: &DoomedSession) -> String {
     let reason = session.reason.as_deref().map_or_else(String::new, |reason| format!(", {reason}"));
-    format!("{}  {} for {}{reason}", session.session_id, session.state, age(session.age_ms))
+    format!(
+        "{}  {} for {}{reason}",
+        session.session_id,
+        session.state,
+        age(Duration::from_millis(session.age_ms))
+    )
 }
 
 fn list<T>(
@@ -110,9 +121,4 @@ fn list<T>(
         0 => Ok(()),
         more => writeln!(f, "          .. and {more} more"),
     }
-}
-
-/// To the second: `1h 2m 3s`.
-fn age(millis: u64) -> String {
-    humantime::format_duration(Duration::from_secs(millis / 1000)).to_string()
 }

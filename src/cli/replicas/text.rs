@@ -1,7 +1,9 @@
 //! The overview as text for people.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
+use super::super::output::age;
 use crate::gateways::upload_store::overview::{FflowReplica, Overview, Replica, Service};
 
 impl Display for Overview {
@@ -63,15 +65,8 @@ fn write_service(f: &mut Formatter<'_>, service: &Service) -> fmt::Result {
     write!(f, "unowned uploads  {}", service.unowned_sessions)
 }
 
-/// Short, in the largest unit that says enough.
 fn span(millis: i64) -> String {
-    let seconds = millis.max(0) / 1000;
-    match seconds {
-        0..=119 => format!("{seconds}s"),
-        120..=7199 => format!("{}m", seconds / 60),
-        7200..=172_799 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
+    age(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
 }
 
 #[cfg(test)]

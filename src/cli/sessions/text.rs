@@ -1,9 +1,11 @@
 //! Sessions as text for people.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use indicatif::HumanBytes;
 
+use super::super::output::age;
 use super::{Intervention, Listed, Shown, Unknown};
 use crate::gateways::spool::FolderSize;
 use crate::gateways::upload_store::desk::{SessionDetail, SessionLine};
@@ -34,7 +36,7 @@ fn write_line(f: &mut Formatter<'_>, line: &SessionLine) -> fmt::Result {
         line.session_id,
         line.state,
         percent(line),
-        age(line.idle_seconds),
+        age_of(line.idle_seconds),
         line.owner.as_deref().unwrap_or("-"),
         line.generation,
         line.strikes,
@@ -57,15 +59,8 @@ fn bytes(count: i64) -> HumanBytes {
     HumanBytes(u64::try_from(count).unwrap_or(0))
 }
 
-/// Short, in the largest unit that says enough.
-fn age(seconds: f64) -> String {
-    let seconds = seconds.max(0.0) as u64;
-    match seconds {
-        0..=119 => format!("{seconds}s"),
-        120..=7199 => format!("{}m", seconds / 60),
-        7200..=172_799 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
+fn age_of(seconds: f64) -> String {
+    age(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 impl Display for Unknown {
@@ -81,7 +76,7 @@ impl Display for Shown {
         writeln!(f, "session        {}", line.session_id)?;
         writeln!(f, "state          {}", line.state)?;
         writeln!(f, "stored         {} of {} bytes ({})", line.committed, line.total_bytes, percent(line))?;
-        writeln!(f, "last activity  {} ({} ago)", line.last_activity, age(line.idle_seconds))?;
+        writeln!(f, "last activity  {} ({} ago)", line.last_activity, age_of(line.idle_seconds))?;
         writeln!(f, "video          {} {}", text(&line.video_id), text(&detail.video_status))?;
         writeln!(f, "flow           {} {}", text(&detail.flow_id), text(&detail.flow_status))?;
         match detail.uploaded_bytes {
@@ -119,9 +114,9 @@ impl SessionDetail {
     fn write_feed(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let lease = self.owner_lease_seconds.map_or(String::new(), |left| {
             if left >= 0.0 {
-                format!(", lease for {} more", age(left))
+                format!(", lease for {} more", age_of(left))
             } else {
-                format!(", lease over since {}", age(-left))
+                format!(", lease over since {}", age_of(-left))
             }
         });
         writeln!(f, "owner          {}{lease} (epoch {})", text(&self.line.owner), self.epoch)?;

@@ -5,21 +5,16 @@ use uuid::Uuid;
 
 use super::super::StoreError;
 use super::super::rows::get;
-use super::super::sql::{statement, text_array};
+use super::super::sql::{rfc3339, statement, text_array};
 use super::{Filter, SessionDetail, SessionLine};
 use crate::domain::ids::SessionId;
-
-/// RFC 3339 in UTC, in milliseconds.
-fn time(column: &str) -> String {
-    format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
-}
 
 fn line_columns() -> String {
     format!(
         "s.session_id, s.video_id, s.state, s.committed, s.total_bytes, {} AS last_activity, \
          extract(epoch FROM clock_timestamp() - s.last_activity)::float8 AS idle_seconds, \
          coalesce(r.name, s.owner::text) AS owner, s.generation, s.strikes, s.last_error",
-        time("s.last_activity")
+        rfc3339("s.last_activity")
     )
 }
 
@@ -62,7 +57,7 @@ pub(super) async fn show(
 ) -> Result<Option<SessionDetail>, StoreError> {
     let times =
         ["failing_since", "next_attempt_at", "finish_sent_at", "ended_at", "cleaned_at", "spool_gone_at"]
-            .map(|column| format!("{} AS {column}", time(&format!("s.{column}"))))
+            .map(|column| format!("{} AS {column}", rfc3339(&format!("s.{column}"))))
             .join(", ");
     let query = format!(
         "SELECT {}, s.flow_id, v.status::text AS video_status, f.status::text AS flow_status, \
