@@ -2,7 +2,7 @@
 
 mod connection;
 mod link;
-mod wire;
+pub mod wire;
 
 use async_trait::async_trait;
 
