@@ -130,7 +130,7 @@ fn exactly_the_amqp_types_of_the_contract_are_numbers() {
         headers.insert(name("x-start-byte"), value);
         match delivery(headers, b"").headers.start {
             Field::Integer(7) => taken.push(letter),
-            Field::Real(number) if number == 7.0 => taken.push(letter),
+            Field::Real(7.0) => taken.push(letter),
             other => assert!(!listed.contains(&letter.into()), "{letter}: {other:?}"),
         }
     }
