@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, ContentType, HeaderValue};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
@@ -76,9 +76,11 @@ impl HealthServer {
 async fn livez(board: web::Data<Readiness>) -> HttpResponse {
     match board.get(Dependency::Lines) {
         State::Down(reason) if reason != Readiness::STARTING => {
-            HttpResponse::ServiceUnavailable().body(reason)
+            HttpResponse::ServiceUnavailable().content_type(ContentType::plaintext()).body(reason)
         }
-        State::Up | State::Degraded(_) | State::Down(_) => HttpResponse::Ok().body("alive"),
+        State::Up | State::Degraded(_) | State::Down(_) => {
+            HttpResponse::Ok().content_type(ContentType::plaintext()).body("alive")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use actix::Recipient;
 
 use crate::domain::ids::CorrelationId;
-use crate::domain::session::{Refusal, RefusalKind};
+use crate::domain::session::Refusal;
 use crate::metrics;
 
 /// Which delivery, on which incarnation of the broker channel. A tag of an older channel means nothing to a newer one.
@@ -78,9 +78,7 @@ impl Ticket {
 
     /// Answers `nack` because a dependency was away for the whole of the chunk's time.
     pub fn unavailable(self, correlation: CorrelationId) {
-        let reason = "temporarily unavailable".to_owned();
-        let kind = RefusalKind::Unavailable;
-        self.refuse(correlation, Refusal { reason, expected: None, retryable: true, kind });
+        self.refuse(correlation, Refusal::unavailable());
     }
 
     /// Ends a delivery that nobody can be told about.

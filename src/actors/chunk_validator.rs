@@ -9,7 +9,7 @@
 use actix::prelude::*;
 
 use crate::domain::chunk::{self, Defect};
-use crate::domain::session::{Refusal, RefusalKind};
+use crate::domain::session::Refusal;
 use crate::messages::{AdmitChunk, Ping, ValidateChunk};
 use crate::metrics;
 
@@ -59,9 +59,7 @@ impl Handler<ValidateChunk> for ChunkValidator {
             Ok(chunk) => self.admit(AdmitChunk { chunk, ticket }),
             Err(Defect::Unanswerable { reason }) => ticket.reject(reason),
             Err(Defect::Refused { correlation, reason }) => {
-                let refusal =
-                    Refusal { reason, expected: None, retryable: false, kind: RefusalKind::Malformed };
-                ticket.refuse(correlation, refusal);
+                ticket.refuse(correlation, Refusal::malformed(reason));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What becomes of a chunk, given the state of its session.
 
+mod refusal;
+
 use std::time::Duration;
 
 use super::chunk::ChunkFacts;

@@ -4,7 +4,7 @@ mod connection;
 mod link;
 mod sender;
 mod survey;
-mod wire;
+pub mod wire;
 
 use async_trait::async_trait;
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::domain::chunk::{Field, Headers, RawDelivery};
 use crate::domain::ids::CorrelationId;
+use crate::domain::session::RefusalKind;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
 
 const SESSION: &str = "a48a81da-0c3b-4f0e-9d55-0d6f3c1c2b11";

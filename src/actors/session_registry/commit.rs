@@ -11,7 +11,7 @@ use super::lane::Held;
 use crate::clock;
 use crate::domain::ids::SessionId;
 use crate::domain::retry::Backoff;
-use crate::domain::session::{self, Admission, Next, Refusal, RefusalKind, Session};
+use crate::domain::session::{self, Admission, Next, Refusal, Session};
 use crate::domain::status::SessionState;
 use crate::fault::{Classified, Fault};
 use crate::gateways::spool::{SpoolError, Stored};
@@ -202,9 +202,7 @@ impl SessionRegistry {
         for held in batch {
             let id = held.facts.session;
             tracing::error!(%error, session.id = %id, "the database refuses this chunk");
-            let reason = "the chunk cannot be recorded".to_owned();
-            let kind = RefusalKind::Inconsistent;
-            held.refuse(Refusal { reason, expected: None, retryable: false, kind });
+            held.refuse(Refusal::unrecordable());
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.idle_since(clock::now());
             }

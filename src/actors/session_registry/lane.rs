@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::domain::chunk::{Chunk, ChunkFacts};
 use crate::domain::ids::{CorrelationId, Timestamp};
-use crate::domain::session::{Admission, Next, Refusal, RefusalKind, Session, Terms};
+use crate::domain::session::{Admission, Next, Refusal, Session, Terms};
 use crate::gateways::spool::Stored;
 use crate::ticket::Ticket;
 
@@ -164,9 +164,7 @@ impl Lane {
     fn step_aside(&mut self, mut held: Held, room: &mut Room<'_>) {
         let here = self.queue.iter().filter(|held| held.aside).count();
         if here >= room.per_session || *room.aside >= room.in_all {
-            let reason = "too many early chunks wait already, send them in order".to_owned();
-            let kind = RefusalKind::Crowded;
-            return held.refuse(Refusal { reason, expected: None, retryable: true, kind });
+            return held.refuse(Refusal::crowded());
         }
         held.aside = true;
         *room.aside += 1;

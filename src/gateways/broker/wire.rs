@@ -18,7 +18,7 @@ pub(super) const EXPECTED_BYTE: &str = "x-expected-byte";
 pub(super) const RETRYABLE: &str = "x-retryable";
 
 /// A delivery as the domain sees it. The body is moved, not copied.
-pub(super) fn raw_delivery(delivery: Delivery) -> RawDelivery {
+pub fn raw_delivery(delivery: Delivery) -> RawDelivery {
     let headers = delivery.properties.headers().as_ref().map(headers).unwrap_or_default();
     RawDelivery { headers, body: delivery.data.into() }
 }
@@ -57,12 +57,18 @@ fn field(value: &AMQPValue) -> Field {
 }
 
 /// The routing key of a reply; a correlation id is short enough by its type.
-pub(super) fn reply_key(reply: &Reply) -> Result<ShortString, BrokerError> {
+///
+/// # Errors
+/// `Refused` for a key longer than 255 bytes.
+pub fn reply_key(reply: &Reply) -> Result<ShortString, BrokerError> {
     short(&format!("reply.{}", reply.correlation.as_str()))
 }
 
 /// A reply's headers and its life in milliseconds.
-pub(super) fn reply_properties(reply: &Reply, expiration_ms: u128) -> Result<BasicProperties, BrokerError> {
+///
+/// # Errors
+/// `Refused` for a name longer than 255 bytes.
+pub fn reply_properties(reply: &Reply, expiration_ms: u128) -> Result<BasicProperties, BrokerError> {
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));
     let mut table = FieldTable::default();
     let mut put = |name: &str, value| short(name).map(|name| table.insert(name, value)).map(|_| ());
