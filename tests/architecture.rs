@@ -52,7 +52,10 @@ const LAW: [(&str, &[&str]); 21] = [
     ("supervision", &["messages", "domain"]),
     ("telemetry", &["config"]),
     ("testkit", &["testkit", "gateways", "config", "clock", "fault", "ticket", "domain"]),
-    ("cli", &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"]),
+    (
+        "cli",
+        &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"],
+    ),
     ("main", &["cli", "config"]),
 ];
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::lane::{Found, Held, Lane, Room};
 use crate::clock;
@@ -166,6 +166,9 @@ impl SessionRegistry {
         match result {
             Ok(look) => ids.iter().for_each(|id| {
                 let session = look.sessions.get(id).cloned().unwrap_or_default();
+                if let Some(what) = &session.unreadable {
+                    error!(session.id = %id, what, "rows that cannot be read, their chunks are refused");
+                }
                 self.evaluate(*id, &session, look.reserved, ctx);
             }),
             // The patrol asks again; a long outage is told at its 1st, 2nd, 4th, 8th .. failure.

@@ -11,4 +11,5 @@ mod janitor;
 mod real_video;
 mod refusals;
 mod routes;
+mod strange_rows;
 mod world;

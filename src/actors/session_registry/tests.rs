@@ -191,7 +191,7 @@ impl World {
     fn check(&self) {
         self.store.with(|tables| {
             for row in tables.sessions.values() {
-                let session = Session { own: row.own.clone(), shared: row.shared };
+                let session = Session { own: row.own.clone(), shared: row.shared, unreadable: None };
                 assert_eq!(invariants::session_is_sound(&session), Ok(()));
             }
         });

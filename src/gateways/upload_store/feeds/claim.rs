@@ -12,6 +12,9 @@ use crate::domain::feed::Claim;
 use crate::domain::ids::{Epoch, FlowId, Generation, SessionId, VideoId};
 use crate::domain::status::SessionState;
 
+/// Longer ago than anything that a claim tells of.
+const A_CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// `$1` me, `$2` running here, `$3` only these or NULL, `$4` limit, `$5` start bytes, `$6` from expired owners too.
 ///
 /// The old `settled` and owner are read under the row's lock, in the CTE: `RETURNING` would give the new ones.
@@ -50,7 +53,9 @@ pub(super) async fn claim(db: &DatabaseConnection, wanted: &Wanted<'_>) -> Resul
 
 fn read(row: &QueryResult) -> Result<Claim, StoreError> {
     let ago = |column: &str| -> Result<Option<Duration>, StoreError> {
-        Ok(get::<Option<f64>>(row, column)?.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+        // An infinite timestamp is a row that somebody wrote by hand; it must not end the claiming actor.
+        let span = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(A_CENTURY);
+        Ok(get::<Option<f64>>(row, column)?.map(span))
     };
     Ok(Claim {
         session: SessionId(get(row, "session_id")?),
