@@ -203,6 +203,12 @@ pub enum WorkedStep {
 #[rtype(result = "usize")]
 pub struct Drain;
 
+/// supervision to every actor of a line that is given up: drop everything and do nothing any more. The actor ends when
+/// its last address is dropped.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Retire;
+
 /// supervision to every actor: are you there?
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]

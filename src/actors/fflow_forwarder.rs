@@ -1,6 +1,7 @@
 //! Keeps the set of sessions that this replica feeds: claims them, keeps the lease, hands them back.
 //!
-//! Hears    SessionAdvanced (SessionRegistry), FeedEnded and FeedWaits (SessionFeed), Drain (app), Ping, ListFeeds
+//! Hears    SessionAdvanced (SessionRegistry), FeedEnded and FeedWaits (SessionFeed), Drain (app), Ping and Retire
+//!          (supervision), ListFeeds
 //! Tells    SessionFeed: Advance, Forsake, ReleaseFeed; starts and stops them
 //! Owns     this replica's heartbeat and claims
 //! Decides  nothing itself: who may claim what stands in the claim's statement
@@ -27,7 +28,7 @@ use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore};
 use crate::lease::LeaseKeeper;
 use crate::messages::{
     Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, Forsake, ForwarderDesk, ListFeeds, Ping,
-    ReleaseFeed, SessionAdvanced,
+    ReleaseFeed, Retire, SessionAdvanced,
 };
 use crate::readiness::{Dependency, Readiness, State};
 
@@ -74,6 +75,7 @@ pub struct FflowForwarder {
     draining: bool,
     /// The lease was given up: no further heartbeat may bring it back. A beat on its way asks when it begins.
     left: Rc<Cell<bool>>,
+    retired: bool,
 }
 
 impl FflowForwarder {
@@ -91,6 +93,7 @@ impl FflowForwarder {
             leaving: None,
             draining: false,
             left: Rc::default(),
+            retired: false,
         }
     }
 
@@ -169,6 +172,9 @@ impl Actor for FflowForwarder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.retired {
+            return;
+        }
         self.beat(ctx);
         ctx.run_interval(self.parts.replica.heartbeat, |forwarder, ctx| forwarder.beat(ctx));
         ctx.run_interval(self.parts.config.sweep, |forwarder, ctx| forwarder.sweep(ctx));
@@ -249,6 +255,15 @@ impl Handler<Drain> for FflowForwarder {
             .into_actor(forwarder)
         });
         Box::pin(leave)
+    }
+}
+
+impl Handler<Retire> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

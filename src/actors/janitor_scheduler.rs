@@ -1,6 +1,6 @@
 //! The clock of cleaning: at fixed pauses it has everything removed that nobody uses any more.
 //!
-//! Hears    Tick (its own clock), RunOnce, Ping (supervision)
+//! Hears    Tick (its own clock), RunOnce, Ping and Retire (supervision)
 //! Tells    ExpireSessions to SessionRegistry, DropFlow and SweepStrays to FflowRouter; removes folders of the spool
 //! Owns     the pause between two runs, and the place in the spool where the next look at its folders begins
 //! Decides  nothing: what is abandoned is decided on locked rows, see `gateways::upload_store::cleaning`
@@ -19,7 +19,7 @@ use crate::config::JanitorConfig;
 use crate::domain::ids::SessionId;
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::cleaning::CleaningStore;
-use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, RunOnce, SweepStrays, Tick};
+use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, Retire, RunOnce, SweepStrays, Tick};
 
 /// What the janitor is built from.
 #[derive(Clone)]
@@ -43,12 +43,13 @@ pub struct JanitorScheduler {
     parts: JanitorParts,
     after: Option<SessionId>,
     running: bool,
+    retired: bool,
 }
 
 impl JanitorScheduler {
     /// A janitor whose first run comes after one pause.
     pub fn new(parts: JanitorParts) -> Self {
-        JanitorScheduler { parts, after: None, running: false }
+        JanitorScheduler { parts, after: None, running: false, retired: false }
     }
 }
 
@@ -58,6 +59,9 @@ impl Actor for JanitorScheduler {
     fn started(&mut self, ctx: &mut Self::Context) {
         // A run that was under way ended with the old context.
         self.running = false;
+        if self.retired {
+            return;
+        }
         ctx.notify_later(Tick, self.parts.config.interval);
     }
 }
@@ -81,6 +85,15 @@ impl Handler<RunOnce> for JanitorScheduler {
 
     fn handle(&mut self, _: RunOnce, _: &mut Self::Context) -> Self::Result {
         self.run()
+    }
+}
+
+impl Handler<Retire> for JanitorScheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

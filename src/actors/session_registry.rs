@@ -1,6 +1,6 @@
 //! Stores chunks into their sessions and remembers how far each upload has come.
 //!
-//! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping
+//! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping and Retire (supervision)
 //! Tells    SessionAdvanced to FflowForwarder; everything else goes through the ticket
 //! Owns     the right to change how far a session is and to end it for want of use; the truth is in PostgreSQL, nothing is cached
 //! Decides  nothing itself, see `domain::session`
@@ -27,7 +27,7 @@ use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
 use crate::gateways::upload_store::cleaning::CleaningStore;
-use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, SessionAdvanced};
+use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, Retire, SessionAdvanced};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// Pause between two looks at a full volume.
@@ -68,6 +68,7 @@ pub struct SessionRegistry {
     committing: bool,
     aside: usize,
     probed: Timestamp,
+    retired: bool,
 }
 
 impl SessionRegistry {
@@ -83,6 +84,7 @@ impl SessionRegistry {
             committing: false,
             aside: 0,
             probed: Timestamp::default(),
+            retired: false,
         }
     }
 }
@@ -91,6 +93,9 @@ impl Actor for SessionRegistry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.retired {
+            return;
+        }
         ctx.run_interval(self.parts.config.reorder_poll, |registry, ctx| registry.patrol(ctx));
     }
 }
@@ -123,6 +128,15 @@ impl Handler<ExpireSessions> for SessionRegistry {
     /// Chunks on their way need no word of it: their commit is judged on locked rows.
     fn handle(&mut self, asked: ExpireSessions, _: &mut Self::Context) -> Self::Result {
         Box::pin(expiry::expire(self.parts.cleaning.clone(), asked))
+    }
+}
+
+impl Handler<Retire> for SessionRegistry {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

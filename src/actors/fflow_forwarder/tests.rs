@@ -512,3 +512,21 @@ async fn a_restarted_forwarder_claims_its_own_sessions_anew() {
     world.session(1, TOTAL).await;
     world.wait_until("others are claimed too", || world.claims(1) == [Epoch(1)]).await;
 }
+
+#[actix_rt::test]
+async fn a_retired_forwarder_forsakes_its_feeds_beats_no_more_and_is_gone() {
+    let world = World::new();
+    world.session(0, 200).await;
+    world.wait_until("it is claimed", || world.claims(0) == [Epoch(1)]).await;
+    world.forwarder.send(Retire).await.unwrap();
+    world.wait_until("its feed stops", || world.log.forsaken.borrow().len() == 1).await;
+    let (forwarder, beats) = (world.forwarder.downgrade(), world.store.count(Call::Beat));
+    let World { forwarder: last, store, .. } = world;
+    drop(last);
+    let end = Instant::now() + DEADLINE;
+    while forwarder.upgrade().is_some() {
+        assert!(Instant::now() < end, "the forwarder is still there");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.count(Call::Beat), beats);
+}
