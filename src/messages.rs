@@ -78,6 +78,8 @@ pub struct FeedEnded {
     pub session: SessionId,
     /// Of which epoch.
     pub epoch: Epoch,
+    /// The database refused something: claiming it again at once would end in the same way.
+    pub rest: bool,
 }
 
 /// SessionFeed to FflowForwarder: this feed waits for something slow and needs no slot, or works again.

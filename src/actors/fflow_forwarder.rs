@@ -8,6 +8,7 @@
 //! Fails    without PostgreSQL nothing is claimed and the feeds pause; restarted, it claims its own sessions anew
 
 mod claims;
+mod rest;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
+
+use self::rest::Resting;
 
 use crate::clock;
 use crate::config::{FeedConfig, ReplicaConfig};
@@ -64,7 +67,10 @@ pub struct FflowForwarder {
     running: HashMap<SessionId, Running>,
     /// Sessions that advanced here and that nobody feeds.
     wanted: HashSet<SessionId>,
+    resting: Resting,
     claiming: bool,
+    /// Claims of a drain that are on their way back.
+    handing_back: usize,
     polling: bool,
     beating: bool,
     /// When the heartbeat after a lapse was sent: the lease is valid again once rows read after it were compared.
@@ -82,10 +88,12 @@ impl FflowForwarder {
     /// A forwarder that feeds nothing yet.
     pub fn new(parts: ForwarderParts) -> Self {
         FflowForwarder {
+            resting: Resting::new(parts.config.backoff_max),
             parts,
             running: HashMap::new(),
             wanted: HashSet::new(),
             claiming: false,
+            handing_back: 0,
             polling: false,
             beating: false,
             regained: None,
@@ -160,6 +168,7 @@ impl FflowForwarder {
     fn finish_drain(&mut self) {
         if self.running.is_empty()
             && !self.claiming
+            && self.handing_back == 0
             && let Some(done) = self.leaving.take()
         {
             // The one who asked may have run out of time.
@@ -189,6 +198,7 @@ impl Supervised for FflowForwarder {
         self.running.values().for_each(|running| running.feed.forsake.do_send(Forsake));
         self.running.clear();
         (self.claiming, self.polling, self.beating, self.regained) = (false, false, false, None);
+        self.handing_back = 0;
     }
 }
 
@@ -217,6 +227,9 @@ impl Handler<FeedEnded> for FflowForwarder {
         if same {
             self.running.remove(&ended.session);
         }
+        if ended.rest {
+            self.resting.add(ended.session, clock::now(), fastrand::f64());
+        }
         self.finish_drain();
     }
 }
@@ -244,7 +257,7 @@ impl Handler<Drain> for FflowForwarder {
         let within = self.parts.replica.shutdown_release;
         let wait = async move { tokio::time::timeout(within, drained).await };
         let leave = wait.into_actor(self).then(move |answer, forwarder, _| {
-            let left = if answer.is_ok() { 0 } else { forwarder.running.len() };
+            let left = if answer.is_ok() { 0 } else { forwarder.running.len() + forwarder.handing_back };
             forwarder.left.set(true);
             async move {
                 if let Err(error) = replicas.leave(me).await {

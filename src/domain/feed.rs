@@ -189,6 +189,7 @@ pub fn decide(feed: Feed, event: Event, now: Timestamp, chance: f64, rules: &Rul
         Event::Deleted(deleted) => finish::deleted(feed, deleted, &context),
         Event::Weighed(evidence) => failure::weighed(feed, evidence, &context),
         Event::Damaged(reason) => feed.then(Phase::Parking, Step::Park(reason)),
+        Event::Refused(_) => refused(feed),
         Event::Completed => feed.then(Phase::Cleaning, Step::CleanUp { keep_bytes: false }),
         Event::Parked => feed.then(Phase::Cleaning, Step::CleanUp { keep_bytes: true }),
         Event::Cleaned | Event::Released => feed.then(Phase::Ended, Step::Stop { stray: None }),
@@ -222,6 +223,12 @@ fn leave(mut feed: Feed, now: bool) -> (Feed, Step) {
         matches!(feed.phase, Phase::Waiting(_) | Phase::Finishing | Phase::Looking(_) | Phase::Starting);
     let last_act = matches!(feed.phase, Phase::Releasing | Phase::Ended);
     if (at_once || now) && !last_act { release(feed) } else { feed.stay() }
+}
+
+/// Trying again would be refused again: whoever claims it next may have better luck, later.
+fn refused(feed: Feed) -> (Feed, Step) {
+    let last_act = matches!(feed.phase, Phase::Releasing | Phase::Ended);
+    if last_act { feed.stay() } else { release(feed) }
 }
 
 /// `settled` only with an address stored and no request of unknown outcome.
