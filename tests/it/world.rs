@@ -8,7 +8,10 @@ use std::time::Duration;
 use devstack::{Endpoints, Process, Sandbox, Workspace};
 use migration::ByteColumns;
 use peers::recording::{RecordingFflow, RecordingOptions};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement,
+    TransactionTrait, Value,
+};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -50,6 +53,21 @@ pub struct Replica {
     pub process: Process,
     pub port: u16,
     _lease: devstack::PortLease,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Its answer, asked for with `--json`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
 }
 
 /// A file announced in the shared tables, as gateway does it.
@@ -104,26 +122,65 @@ impl World {
         let process = Process::command(env!("CARGO_BIN_EXE_uploader-v4"))
             .arg("serve")
             .name(name)
-            .env("AMQP_CONNECTION_STRING", &self.sandbox.amqp_url)
-            .env("AMQP_CONNECTION_POLLING_TIME", "1000")
-            .env("DB_CONNECTION_STRING", &self.sandbox.database_url)
-            .env("FFLOW_CACHE_HOST", &self.sandbox.redis_host)
-            .env("FFLOW_CACHE_PORT", self.sandbox.redis_port.to_string())
-            .env("FFLOW_CACHE_DB", self.sandbox.redis_db.to_string())
-            .env("FFLOW_BASE_URL", self.fflow.base_url())
-            .env("UPLOADER_HOLDER_BASE_URL", self.fflow.holder_url())
-            .env("UPLOADER_HOLDER_POLL", "300ms")
-            .env("UPLOADER_SPOOL_DIR", &self.spool)
-            .env("UPLOADER_SPOOL_MAX_BYTES", "8GiB")
+            .envs(self.environment())
             .env("UPLOADER_HTTP_ADDR", format!("127.0.0.1:{port}"))
             .env("UPLOADER_REPLICA_NAME", name)
-            .env("UPLOADER_LOG_FILTER", "info,uploader_v4=debug")
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .envs(settings.iter().copied())
             .log(self.workspace.log(name))
             .start()
             .unwrap();
         Replica { process, port, _lease: lease }
+    }
+
+    /// This world's servers and settings, as the program reads them.
+    fn environment(&self) -> Vec<(String, String)> {
+        let own = [
+            ("AMQP_CONNECTION_STRING", self.sandbox.amqp_url.clone()),
+            ("AMQP_CONNECTION_POLLING_TIME", "1000".to_owned()),
+            ("DB_CONNECTION_STRING", self.sandbox.database_url.clone()),
+            ("FFLOW_CACHE_HOST", self.sandbox.redis_host.clone()),
+            ("FFLOW_CACHE_PORT", self.sandbox.redis_port.to_string()),
+            ("FFLOW_CACHE_DB", self.sandbox.redis_db.to_string()),
+            ("FFLOW_BASE_URL", self.fflow.base_url()),
+            ("UPLOADER_HOLDER_BASE_URL", self.fflow.holder_url()),
+            ("UPLOADER_HOLDER_POLL", "300ms".to_owned()),
+            ("UPLOADER_SPOOL_DIR", self.spool.display().to_string()),
+            ("UPLOADER_SPOOL_MAX_BYTES", "8GiB".to_owned()),
+            ("UPLOADER_LOG_FILTER", "info,uploader_v4=debug".to_owned()),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.settings.iter().cloned()).collect()
+    }
+
+    /// The broker's address with a password that it does not take.
+    pub fn wrong_password(&self) -> String {
+        let mut url = url::Url::parse(&self.sandbox.amqp_url).unwrap();
+        url.set_username("guest").unwrap();
+        url.set_password(Some("no-such-password")).unwrap();
+        url.to_string()
+    }
+
+    /// Runs one command to its end.
+    pub async fn command(&self, arguments: &[&str]) -> Ran {
+        self.command_with(arguments, &[]).await
+    }
+
+    /// The same with settings over the world's own.
+    pub async fn command_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_uploader-v4"));
+        command
+            .args(arguments)
+            .envs(self.environment())
+            .envs(settings.iter().copied())
+            .kill_on_drop(true)
+            .stdin(std::process::Stdio::null());
+        let ran = tokio::time::timeout(LATE, command.output()).await;
+        let ran = ran.unwrap_or_else(|_| panic!("{arguments:?} did not end")).unwrap();
+        Ran {
+            code: ran.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(ran.stdout).unwrap(),
+            stderr: String::from_utf8(ran.stderr).unwrap(),
+        }
     }
 
     pub async fn client(&self) -> Arc<Client> {
@@ -190,6 +247,23 @@ impl World {
                    WHERE s.session_id = $1";
         self.wait("an owner", SOON, async || self.text(sql, upload.session).await.is_some()).await;
         self.text(sql, upload.session).await.unwrap()
+    }
+
+    /// Runs a statement on a connection of its own and keeps its locks until the transaction ends.
+    pub async fn hold(&self, sql: &str, id: Uuid) -> DatabaseTransaction {
+        let transaction = self.db.begin().await.unwrap();
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [id.into()]);
+        assert_eq!(transaction.execute_raw(statement).await.unwrap().rows_affected(), 1, "{sql}");
+        transaction
+    }
+
+    /// Waits until somebody in this database waits for a lock.
+    pub async fn waits_for_a_lock(&self) {
+        let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.wait("somebody to wait for a lock", SOON, async || {
+            !self.query(waiting, Vec::new()).await.is_empty()
+        })
+        .await;
     }
 
     /// Waits until the video plays.
