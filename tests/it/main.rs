@@ -7,6 +7,7 @@ mod client;
 mod farm;
 mod faults;
 mod feed_road;
+mod hand_over;
 mod janitor;
 mod real_video;
 mod refusals;

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use peers::recording::RecordingOptions;
+
 use crate::client::answer;
-use crate::world::{World, bytes};
+use crate::world::{SOON, World, bytes, sha256};
 
 #[tokio::test]
 async fn a_status_that_nobody_knows_costs_only_its_own_session() {
@@ -46,4 +48,46 @@ async fn a_status_that_nobody_knows_costs_only_its_own_session() {
     world.execute(mend, vec![begun.flow.into()]).await;
     client.upload_range(&begun, &file, 100_000, 100_000, file.len()).await;
     world.distributed(&begun).await;
+}
+
+/// Refuses every new generation of one session.
+const REFUSE: [&str; 2] = [
+    "CREATE FUNCTION uploader.refuse() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN RAISE EXCEPTION 'no further generation'; END $$",
+    "CREATE TRIGGER refuse BEFORE UPDATE OF generation ON uploader.session FOR EACH ROW \
+     WHEN (NEW.session_id = 'SESSION') EXECUTE FUNCTION uploader.refuse()",
+];
+
+#[tokio::test]
+async fn a_feed_whose_write_is_refused_rests_longer_each_time_and_holds_up_nobody() {
+    let first_rest = Duration::from_secs(1);
+    let settings = [("UPLOADER_FEED_BACKOFF_MAX", "1s"), ("UPLOADER_FEED_BACKOFF_MIN", "100ms")];
+    let world = World::with(RecordingOptions::default(), &settings).await;
+    let replica = world.replica("one").await;
+    let client = world.client().await;
+    let file = bytes(81, 400_000);
+    let refused = world.announce_one(file.len()).await;
+    for statement in REFUSE {
+        world.execute(&statement.replace("SESSION", &refused.session.to_string()), Vec::new()).await;
+    }
+    let sent = Instant::now();
+    client.upload(&refused, &file, 100_000).await;
+    let other = world.announce_one(file.len()).await;
+    client.upload(&other, &file, 100_000).await;
+    world.distributed(&other).await;
+
+    let owned = "SELECT epoch::text FROM uploader.session WHERE session_id = $1";
+    let claims = async || world.text(owned, refused.session).await.unwrap().parse::<usize>().unwrap();
+    world.wait("a third attempt", SOON, async || claims().await >= 3).await;
+    // Half of a rest may be jitter, and the second is twice as long as the first.
+    assert!(sent.elapsed() >= first_rest * 2, "{:?}", sent.elapsed());
+    let log = std::fs::read_to_string(replica.process.log_path().unwrap()).unwrap();
+    let told = log.lines().filter(|line| line.contains("the database refuses this session")).count();
+    let claimed = claims().await;
+    assert!((claimed - 1..=claimed).contains(&told), "once each: {told} of {claimed}");
+    assert!(log.contains("no further generation"), "and says why");
+
+    world.execute("DROP TRIGGER refuse ON uploader.session", Vec::new()).await;
+    world.distributed(&refused).await;
+    assert_eq!(world.fflow.flow(&refused.session.to_string()).unwrap().sha256, sha256(&file));
 }
