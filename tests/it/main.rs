@@ -13,4 +13,5 @@ mod real_video;
 mod refusals;
 mod routes;
 mod strange_rows;
+mod upgrade;
 mod world;
