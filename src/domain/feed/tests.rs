@@ -806,10 +806,9 @@ fn a_generation_that_is_being_written_gets_its_process_before_leaving_settled() 
 
 #[test]
 fn a_refusal_of_the_database_hands_the_session_back_whatever_was_asked() {
-    let asks = |step: &Step| match step {
-        Step::Number(_) | Step::Record(_) | Step::Push { .. } | Step::Mark | Step::Weigh(_) => true,
-        Step::Complete | Step::Park(_) => true,
-        _ => false,
+    let asks = |step: &Step| {
+        matches!(step, Step::Number(_) | Step::Record(_) | Step::Push { .. } | Step::Mark | Step::Weigh(_))
+            || matches!(step, Step::Complete | Step::Park(_))
     };
     for mut walk in moments().into_iter().filter(|walk| asks(&walk.last)) {
         walk.hear(Event::Refused("as scripted".into()));
