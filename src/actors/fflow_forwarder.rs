@@ -7,6 +7,7 @@
 //! Decides  nothing itself: who may claim what stands in the claim's statement
 //! Fails    without PostgreSQL nothing is claimed and the feeds pause; restarted, it claims its own sessions anew
 
+mod beats;
 mod claims;
 mod rest;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::rest::Resting;
 
@@ -25,15 +26,14 @@ use crate::clock;
 use crate::config::{FeedConfig, ReplicaConfig};
 use crate::domain::feed::Claim;
 use crate::domain::ids::{Epoch, ReplicaId, SessionId, Timestamp};
-use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::FeedStore;
-use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore};
+use crate::gateways::upload_store::replicas::ReplicaStore;
 use crate::lease::LeaseKeeper;
 use crate::messages::{
     Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, Forsake, ForwarderDesk, ListFeeds, Ping,
     ReleaseFeed, Retire, SessionAdvanced,
 };
-use crate::readiness::{Dependency, Readiness, State};
+use crate::readiness::Readiness;
 
 /// What the forwarder is built from.
 pub struct ForwarderParts {
@@ -103,59 +103,6 @@ impl FflowForwarder {
             left: Rc::default(),
             retired: false,
         }
-    }
-
-    /// Says that this replica lives. The lease counts from before the heartbeat was sent.
-    fn beat(&mut self, ctx: &mut Context<Self>) {
-        if self.left.get() || std::mem::replace(&mut self.beating, true) {
-            return;
-        }
-        let sent = clock::now();
-        let taking = !self.draining && !self.parts.readiness.spool_is_full();
-        let consuming = taking && self.parts.readiness.get(Dependency::Amqp) == State::Up;
-        let heartbeat = Heartbeat {
-            replica: self.parts.me,
-            name: self.parts.replica.name.clone(),
-            consuming,
-            lease_seconds: self.parts.replica.lease.as_secs_f64(),
-        };
-        let (replicas, left) = (self.parts.replicas.clone(), self.left.clone());
-        let beat = async move { if left.get() { Ok(()) } else { replicas.beat(&heartbeat).await } };
-        ctx.spawn(
-            beat.into_actor(self).map(move |result, forwarder, ctx| forwarder.beaten(sent, result, ctx)),
-        );
-    }
-
-    fn beaten(&mut self, sent: Timestamp, result: Result<(), StoreError>, ctx: &mut Context<Self>) {
-        self.beating = false;
-        if self.left.get() {
-            return;
-        }
-        let lapsed = !self.parts.keeper.is_valid();
-        match result {
-            Ok(()) if lapsed => self.regain(sent, ctx),
-            Ok(()) => self.parts.keeper.extend(sent, self.parts.replica.lease),
-            Err(error) => {
-                self.parts.readiness.set(Dependency::Database, State::Down(error.to_string()));
-                warn!(%error, "heartbeat failed");
-                return;
-            }
-        }
-        self.parts.readiness.set(Dependency::Database, State::Up);
-    }
-
-    /// After a lapse feeds go on only with rows that are still theirs, and nothing is taken from replicas that look
-    /// silent before they had the time to be heard again.
-    fn regain(&mut self, sent: Timestamp, ctx: &mut Context<Self>) {
-        let lease = self.parts.replica.lease;
-        self.expired_from = Some(clock::now().after(lease));
-        if self.running.is_empty() {
-            self.regained = None;
-            return self.parts.keeper.extend(sent, lease);
-        }
-        info!(feeds = self.running.len(), "heartbeat is back, checking what is still ours");
-        self.regained = Some(sent);
-        self.poll_rows(ctx);
     }
 
     fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {

@@ -13,6 +13,7 @@ use crate::domain::session::SharedRows;
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
 use crate::lease::{self, Lease};
 use crate::messages::Forsake;
+use crate::readiness::{Dependency, State};
 use crate::testkit::memory_spool::MemorySpool;
 use crate::testkit::memory_store::{Call, Fault, MemoryStore};
 
