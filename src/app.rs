@@ -3,19 +3,19 @@
 mod cleaning;
 mod gauges;
 mod lines;
+mod signals;
 mod start;
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 pub use self::cleaning::{CannotClean, Forecast, clean_once, forecast};
 use self::lines::{ChunkLine, FeedLine};
+use self::signals::Signals;
 use self::start::Foundation;
 use crate::clock;
 use crate::config::Config;
-use crate::domain::ids::Timestamp;
 use crate::http::HealthServer;
 use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State};
@@ -38,7 +38,7 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     let readiness = Readiness::new();
     let health = HealthServer::start(&config.http, readiness.clone())?;
     info!(address = %health.address(), "health");
-    let mut leave = Signals::new()?;
+    let mut leave = Signals::listen()?;
     let foundation = tokio::select! {
         foundation = start::foundation(config, readiness.clone()) => foundation?,
         () = leave.next() => return Ok(Exit::Clean),
@@ -46,8 +46,23 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     let gauges = actix_rt::spawn(gauges::keep(foundation.gauges()));
     let exit = run(&foundation, &mut leave).await;
     gauges.abort();
-    health.stop().await;
-    exit
+    match exit {
+        Ok(Exit::Hurried) => Ok(Exit::Hurried),
+        exit => match leave.beside(health.stop()).await {
+            Some(()) => exit,
+            None => Ok(Exit::Hurried),
+        },
+    }
+}
+
+/// How the lines were left.
+enum Ended {
+    /// A signal came; the chunk line is drained.
+    Called,
+    /// A second one came meanwhile.
+    Hurried,
+    /// This actor of the feed line died; the chunk line fell with it.
+    Dead(&'static str),
 }
 
 /// Builds the lines and rebuilds what dies. The chunk line stands on the feed line: it falls with it, not the other
@@ -56,49 +71,58 @@ async fn run(foundation: &Foundation, leave: &mut Signals) -> anyhow::Result<Exi
     let mut budget = Budget::default();
     loop {
         let feeds = FeedLine::build(foundation);
-        let chunks = ChunkLine::build(foundation, &feeds);
-        let ended = tend(foundation, &feeds, chunks, leave, &mut budget).await?;
-        let Some(line) = ended else {
-            return drain(foundation, feeds, leave).await;
-        };
-        feeds.dismantle().await;
-        tokio::time::sleep(budget.spend(line, clock::now())?).await;
+        match tend(foundation, &feeds, leave, &mut budget).await? {
+            Ended::Called => return drain(foundation, feeds, leave).await,
+            Ended::Hurried => return Ok(Exit::Hurried),
+            Ended::Dead(actor) => {
+                let pause = budget.spend(actor, clock::now())?;
+                if leave.beside(feeds.dismantle()).await.is_none() {
+                    return Ok(Exit::Hurried);
+                }
+                leave.pause(pause).await;
+            }
+        }
+        if leave.called() {
+            return Ok(Exit::Clean);
+        }
     }
 }
 
-/// Watches both lines. `None` when a signal came, the chunk line drained; otherwise the dead actor of the feed line.
+/// Builds the chunk line, watches both and rebuilds the chunk line, until a signal comes or the feed line falls.
 async fn tend(
     foundation: &Foundation,
     feeds: &FeedLine,
-    mut chunks: ChunkLine,
     leave: &mut Signals,
     budget: &mut Budget,
-) -> anyhow::Result<Option<&'static str>> {
-    foundation.readiness.set(Dependency::Lines, State::Up);
-    loop {
-        let dead = tokio::select! {
-            () = leave.next() => {
-                foundation.readiness.set(Dependency::Draining, State::Down("leaving".to_owned()));
-                let settled = chunks.drain();
-                tokio::select! {
-                    left = settled => info!(given_back = left, "chunk road drained"),
-                    () = leave.next() => leave.hurry(),
-                }
-                return Ok(None);
-            }
-            name = first_death(&feeds.pulses) => {
-                fallen(foundation, name);
-                chunks.drain().await;
-                return Ok(Some(name));
-            }
-            name = first_death(&chunks.pulses) => name,
-        };
-        fallen(foundation, dead);
-        chunks.drain().await;
-        tokio::time::sleep(budget.spend(dead, clock::now())?).await;
-        chunks = ChunkLine::build(foundation, feeds);
+) -> anyhow::Result<Ended> {
+    while !leave.called() {
+        let chunks = ChunkLine::build(foundation, feeds);
         foundation.readiness.set(Dependency::Lines, State::Up);
+        let dead = tokio::select! {
+            () = leave.next() => None,
+            name = first_death(&feeds.pulses) => Some((name, true)),
+            name = first_death(&chunks.pulses) => Some((name, false)),
+        };
+        match dead {
+            Some((name, _)) => fallen(foundation, name),
+            None => leaving(foundation),
+        }
+        let Some(given_back) = leave.beside(chunks.dismantle()).await else {
+            return Ok(Ended::Hurried);
+        };
+        info!(given_back, "chunk road drained");
+        match dead {
+            Some((name, true)) if !leave.called() => return Ok(Ended::Dead(name)),
+            Some((name, false)) if !leave.called() => leave.pause(budget.spend(name, clock::now())?).await,
+            Some(_) | None => {}
+        }
     }
+    leaving(foundation);
+    Ok(Ended::Called)
+}
+
+fn leaving(foundation: &Foundation) {
+    foundation.readiness.set(Dependency::Draining, State::Down("leaving".to_owned()));
 }
 
 fn fallen(foundation: &Foundation, name: &'static str) {
@@ -108,55 +132,14 @@ fn fallen(foundation: &Foundation, name: &'static str) {
 }
 
 async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) -> anyhow::Result<Exit> {
-    if leave.hurried {
-        return Ok(Exit::Hurried);
+    let left = leave.left_of(foundation.config.replica.shutdown_deadline);
+    match leave.beside(tokio::time::timeout(left, feeds.drain())).await {
+        None => return Ok(Exit::Hurried),
+        Some(Ok(0)) => info!("feed road drained"),
+        Some(Ok(feeds)) => warn!(feeds, "feeds could not be handed over in time, their leases will end"),
+        Some(Err(_)) => warn!("the shutdown deadline has come, leases will end by themselves"),
     }
-    let left = foundation.config.replica.shutdown_deadline.saturating_sub(leave.since());
-    tokio::select! {
-        left = feeds.drain() => {
-            if left > 0 {
-                warn!(feeds = left, "feeds could not be handed over in time, their leases will end");
-            }
-            Ok(Exit::Clean)
-        }
-        () = leave.next() => Ok(Exit::Hurried),
-        () = tokio::time::sleep(left) => Ok(Exit::Clean),
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hurried: bool,
-    /// When the first one came.
-    first: Option<Timestamp>,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { terminate, interrupt, hurried: false, first: None })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        self.first.get_or_insert_with(clock::now);
-    }
-
-    /// How long ago the first one came.
-    fn since(&self) -> Duration {
-        self.first.map_or(Duration::ZERO, |first| first.until(clock::now()))
-    }
-
-    fn hurry(&mut self) {
-        warn!("a second signal: leaving at once");
-        self.hurried = true;
-    }
+    Ok(Exit::Clean)
 }
 
 /// Pause between two attempts to reach what the start waits for.

@@ -78,6 +78,8 @@ pub struct FeedEnded {
     pub session: SessionId,
     /// Of which epoch.
     pub epoch: Epoch,
+    /// The database refused something: claiming it again at once would end in the same way.
+    pub rest: bool,
 }
 
 /// SessionFeed to FflowForwarder: this feed waits for something slow and needs no slot, or works again.
@@ -202,6 +204,12 @@ pub enum WorkedStep {
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "usize")]
 pub struct Drain;
+
+/// supervision to every actor of a line that is given up: drop everything and do nothing any more. The actor ends when
+/// its last address is dropped.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Retire;
 
 /// supervision to every actor: are you there?
 #[derive(Message, Debug, Clone, Copy)]

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Actor, Addr, Context, Handler, Recipient};
 
 use crate::clock;
 use crate::domain::ids::Timestamp;
 use crate::domain::retry::Backoff;
-use crate::messages::Ping;
+use crate::messages::{Ping, Retire};
 use crate::metrics;
 
 /// Pause between two looks at the actors of a line.
@@ -25,12 +25,27 @@ const REBUILD_SPAN: Duration = Duration::from_secs(60);
 /// Waits before a rebuild.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };
 
+/// How long all actors of a line that is given up may take together to hear of it.
+const RETIRE_WITHIN: Duration = Duration::from_secs(1);
+
 /// One actor of a line, as the watch sees it.
 pub struct Pulse {
     /// Its name, for the log.
-    pub name: &'static str,
+    name: &'static str,
     /// Asks whether it is there.
-    pub ping: Recipient<Ping>,
+    ping: Recipient<Ping>,
+    /// Ends it.
+    retire: Recipient<Retire>,
+}
+
+impl Pulse {
+    /// The pulse of an actor. It keeps the actor alive.
+    pub fn of<A>(name: &'static str, actor: &Addr<A>) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Ping> + Handler<Retire>,
+    {
+        Pulse { name, ping: actor.clone().recipient(), retire: actor.clone().recipient() }
+    }
 }
 
 /// Waits until an actor of the line is dead or no longer answers; says which.
@@ -45,6 +60,17 @@ pub async fn first_death(line: &[Pulse]) -> &'static str {
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Has every actor of a line drop what it holds, in this order. An actor with a clock or with work under way outlives
+/// its addresses, and would go on beside the one that replaces it.
+pub async fn retire(line: Vec<Pulse>) {
+    let deadline = tokio::time::Instant::now() + RETIRE_WITHIN;
+    for pulse in line {
+        pulse.retire.do_send(Retire);
+        // Heard when it answers what comes after. A dead one holds nothing; one that is busy retires later.
+        let _ = tokio::time::timeout_at(deadline, pulse.ping.send(Ping)).await;
     }
 }
 
@@ -80,6 +106,11 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use actix::{ActorContext, AsyncContext};
+
     use super::*;
 
     struct Fragile;
@@ -94,6 +125,12 @@ mod tests {
         type Result = ();
 
         fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+    }
+
+    impl actix::Handler<Retire> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Retire, _: &mut Self::Context) {}
     }
 
     #[derive(actix::Message)]
@@ -112,15 +149,68 @@ mod tests {
     async fn an_actor_that_panicked_is_found_dead_and_the_others_alive() {
         let start = || actix::Supervisor::start(|_: &mut actix::Context<Fragile>| Fragile);
         let (sound, fragile) = (start(), start());
-        let line = [
-            Pulse { name: "sound", ping: sound.clone().recipient() },
-            Pulse { name: "fragile", ping: fragile.clone().recipient() },
-        ];
+        let line = [Pulse::of("sound", &sound), Pulse::of("fragile", &fragile)];
         let alive = tokio::time::timeout(LOOK_EVERY * 2, first_death(&line)).await;
         assert!(alive.is_err(), "both are alive");
         fragile.do_send(Break);
         let dead = tokio::time::timeout(LOOK_EVERY * 4, first_death(&line)).await;
         assert_eq!(dead.unwrap(), "fragile");
+    }
+
+    /// Has a clock, as most actors here do, and tells when it is gone.
+    struct Clockwork {
+        retired: bool,
+        gone: Arc<AtomicBool>,
+    }
+
+    impl Drop for Clockwork {
+        fn drop(&mut self) {
+            self.gone.store(true, Ordering::SeqCst);
+        }
+    }
+
+    impl actix::Actor for Clockwork {
+        type Context = actix::Context<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            if !self.retired {
+                ctx.run_interval(Duration::from_millis(1), |_, _| {});
+            }
+        }
+    }
+
+    impl actix::Supervised for Clockwork {}
+
+    impl actix::Handler<Ping> for Clockwork {
+        type Result = ();
+
+        fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+    }
+
+    impl actix::Handler<Retire> for Clockwork {
+        type Result = ();
+
+        fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+            self.retired = true;
+            ctx.stop();
+        }
+    }
+
+    #[actix_rt::test]
+    async fn an_actor_with_a_clock_outlives_its_addresses_until_it_retires() {
+        let start = |gone: &Arc<AtomicBool>| {
+            let clockwork = Clockwork { retired: false, gone: gone.clone() };
+            actix::Supervisor::start(|_: &mut actix::Context<Clockwork>| clockwork)
+        };
+        let (left, retired) = (Arc::default(), Arc::default());
+        drop(start(&left));
+        retire(vec![Pulse::of("retired", &start(&retired))]).await;
+        let end = tokio::time::Instant::now() + Duration::from_secs(5);
+        while !retired.load(Ordering::SeqCst) {
+            assert!(tokio::time::Instant::now() < end, "it is still there");
+            tokio::task::yield_now().await;
+        }
+        assert!(!left.load(Ordering::SeqCst), "without a word it stays");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Takes chunks from the broker, hands each one on with a ticket, and answers it when the ticket ends.
 //!
-//! Hears    deliveries and the state of the link (broker), Settlement (the tickets), Drain (app), Ping (supervision)
+//! Hears    deliveries and the state of the link (broker), Settlement (the tickets), Drain (app), Ping and Retire
+//!          (supervision)
 //! Tells    ValidateChunk to ChunkValidator
 //! Owns     the links to the broker, the open tickets, the replies kept back while the broker takes none
 //! Decides  when to stop consuming for a while, and when a delivery is acked before its reply was published
@@ -25,7 +26,7 @@ use self::links::{Current, FromLink};
 use crate::config::AmqpConfig;
 use crate::domain::chunk::RawDelivery;
 use crate::gateways::broker::{Broker, LinkEvent};
-use crate::messages::{Drain, Ping, ValidateChunk};
+use crate::messages::{Drain, Ping, Retire, ValidateChunk};
 use crate::metrics;
 use crate::readiness::Readiness;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
@@ -63,6 +64,7 @@ pub struct AmqpConsumer {
     given_back_in_row: u32,
     draining: bool,
     drained: Option<oneshot::Sender<()>>,
+    retired: bool,
 }
 
 impl AmqpConsumer {
@@ -94,6 +96,7 @@ impl AmqpConsumer {
             given_back_in_row: 0,
             draining: false,
             drained: None,
+            retired: false,
         }
     }
 
@@ -151,6 +154,9 @@ impl Actor for AmqpConsumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.retired {
+            return;
+        }
         metrics::mailbox_new("AmqpConsumer");
         self.connect(ctx);
         // What stops the flow from outside, a full disk, ends without a word to this actor.
@@ -206,6 +212,15 @@ impl Handler<Drain> for AmqpConsumer {
         self.check_drained();
         let wait = tokio::time::timeout(self.settle_share, settled);
         Box::pin(wait.into_actor(self).then(|_, actor, ctx| actor.leave(ctx)))
+    }
+}
+
+impl Handler<Retire> for AmqpConsumer {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks whether a delivery is a chunk at all.
 //!
-//! Hears    ValidateChunk (AmqpConsumer), Ping (supervision)
+//! Hears    ValidateChunk (AmqpConsumer), Ping and Retire (supervision)
 //! Tells    AdmitChunk to SessionRegistry; a bad delivery's ticket is settled here
 //! Owns     nothing
 //! Decides  nothing itself, see `domain::chunk`
@@ -10,7 +10,7 @@ use actix::prelude::*;
 
 use crate::domain::chunk::{self, Defect};
 use crate::domain::session::Refusal;
-use crate::messages::{AdmitChunk, Ping, ValidateChunk};
+use crate::messages::{AdmitChunk, Ping, Retire, ValidateChunk};
 use crate::metrics;
 
 /// The actor.
@@ -63,6 +63,13 @@ impl Handler<ValidateChunk> for ChunkValidator {
             }
         }
     }
+}
+
+impl Handler<Retire> for ChunkValidator {
+    type Result = ();
+
+    /// It holds nothing: it ends with its last address.
+    fn handle(&mut self, _: Retire, _: &mut Context<Self>) {}
 }
 
 impl Handler<Ping> for ChunkValidator {

@@ -1,12 +1,15 @@
 //! Keeps the set of sessions that this replica feeds: claims them, keeps the lease, hands them back.
 //!
-//! Hears    SessionAdvanced (SessionRegistry), FeedEnded and FeedWaits (SessionFeed), Drain (app), Ping, ListFeeds
+//! Hears    SessionAdvanced (SessionRegistry), FeedEnded and FeedWaits (SessionFeed), Drain (app), Ping and Retire
+//!          (supervision), ListFeeds
 //! Tells    SessionFeed: Advance, Forsake, ReleaseFeed; starts and stops them
 //! Owns     this replica's heartbeat and claims
 //! Decides  nothing itself: who may claim what stands in the claim's statement
 //! Fails    without PostgreSQL nothing is claimed and the feeds pause; restarted, it claims its own sessions anew
 
+mod beats;
 mod claims;
+mod rest;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -15,22 +18,23 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::warn;
+
+use self::rest::Resting;
 
 use crate::clock;
 use crate::config::{FeedConfig, ReplicaConfig};
 use crate::domain::feed::Claim;
 use crate::domain::ids::{Epoch, ReplicaId, SessionId, Timestamp};
-use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::FeedStore;
-use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore};
+use crate::gateways::upload_store::replicas::ReplicaStore;
 use crate::lease::LeaseKeeper;
 use crate::messages::{
     Advance, Drain, FedSessions, FeedEnded, FeedHandle, FeedWaits, Forsake, ForwarderDesk, ListFeeds, Ping,
-    ReleaseFeed, SessionAdvanced,
+    ReleaseFeed, Retire, SessionAdvanced,
 };
 use crate::metrics;
-use crate::readiness::{Dependency, Readiness, State};
+use crate::readiness::Readiness;
 
 /// What the forwarder is built from.
 pub struct ForwarderParts {
@@ -64,7 +68,10 @@ pub struct FflowForwarder {
     running: HashMap<SessionId, Running>,
     /// Sessions that advanced here and that nobody feeds.
     wanted: HashSet<SessionId>,
+    resting: Resting,
     claiming: bool,
+    /// Claims of a drain that are on their way back.
+    handing_back: usize,
     polling: bool,
     beating: bool,
     /// When the heartbeat after a lapse was sent: the lease is valid again once rows read after it were compared.
@@ -75,16 +82,19 @@ pub struct FflowForwarder {
     draining: bool,
     /// The lease was given up: no further heartbeat may bring it back. A beat on its way asks when it begins.
     left: Rc<Cell<bool>>,
+    retired: bool,
 }
 
 impl FflowForwarder {
     /// A forwarder that feeds nothing yet.
     pub fn new(parts: ForwarderParts) -> Self {
         FflowForwarder {
+            resting: Resting::new(parts.config.backoff_max),
             parts,
             running: HashMap::new(),
             wanted: HashSet::new(),
             claiming: false,
+            handing_back: 0,
             polling: false,
             beating: false,
             regained: None,
@@ -92,60 +102,8 @@ impl FflowForwarder {
             leaving: None,
             draining: false,
             left: Rc::default(),
+            retired: false,
         }
-    }
-
-    /// Says that this replica lives. The lease counts from before the heartbeat was sent.
-    fn beat(&mut self, ctx: &mut Context<Self>) {
-        if self.left.get() || std::mem::replace(&mut self.beating, true) {
-            return;
-        }
-        let sent = clock::now();
-        let taking = !self.draining && !self.parts.readiness.spool_is_full();
-        let consuming = taking && self.parts.readiness.get(Dependency::Amqp) == State::Up;
-        let heartbeat = Heartbeat {
-            replica: self.parts.me,
-            name: self.parts.replica.name.clone(),
-            consuming,
-            lease_seconds: self.parts.replica.lease.as_secs_f64(),
-        };
-        let (replicas, left) = (self.parts.replicas.clone(), self.left.clone());
-        let beat = async move { if left.get() { Ok(()) } else { replicas.beat(&heartbeat).await } };
-        ctx.spawn(
-            beat.into_actor(self).map(move |result, forwarder, ctx| forwarder.beaten(sent, result, ctx)),
-        );
-    }
-
-    fn beaten(&mut self, sent: Timestamp, result: Result<(), StoreError>, ctx: &mut Context<Self>) {
-        self.beating = false;
-        if self.left.get() {
-            return;
-        }
-        let lapsed = !self.parts.keeper.is_valid();
-        match result {
-            Ok(()) if lapsed => self.regain(sent, ctx),
-            Ok(()) => self.parts.keeper.extend(sent, self.parts.replica.lease),
-            Err(error) => {
-                self.parts.readiness.set(Dependency::Database, State::Down(error.to_string()));
-                warn!(%error, "heartbeat failed");
-                return;
-            }
-        }
-        self.parts.readiness.set(Dependency::Database, State::Up);
-    }
-
-    /// After a lapse feeds go on only with rows that are still theirs, and nothing is taken from replicas that look
-    /// silent before they had the time to be heard again.
-    fn regain(&mut self, sent: Timestamp, ctx: &mut Context<Self>) {
-        let lease = self.parts.replica.lease;
-        self.expired_from = Some(clock::now().after(lease));
-        if self.running.is_empty() {
-            self.regained = None;
-            return self.parts.keeper.extend(sent, lease);
-        }
-        info!(feeds = self.running.len(), "heartbeat is back, checking what is still ours");
-        self.regained = Some(sent);
-        self.poll_rows(ctx);
     }
 
     fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {
@@ -158,6 +116,7 @@ impl FflowForwarder {
     fn finish_drain(&mut self) {
         if self.running.is_empty()
             && !self.claiming
+            && self.handing_back == 0
             && let Some(done) = self.leaving.take()
         {
             // The one who asked may have run out of time.
@@ -170,6 +129,9 @@ impl Actor for FflowForwarder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.retired {
+            return;
+        }
         metrics::mailbox_new("FflowForwarder");
         self.beat(ctx);
         ctx.run_interval(self.parts.replica.heartbeat, |forwarder, ctx| forwarder.beat(ctx));
@@ -185,6 +147,7 @@ impl Supervised for FflowForwarder {
         self.running.values().for_each(|running| running.feed.forsake.do_send(Forsake));
         self.running.clear();
         (self.claiming, self.polling, self.beating, self.regained) = (false, false, false, None);
+        self.handing_back = 0;
     }
 }
 
@@ -214,6 +177,9 @@ impl Handler<FeedEnded> for FflowForwarder {
         if same {
             self.running.remove(&ended.session);
         }
+        if ended.rest {
+            self.resting.add(ended.session, clock::now(), fastrand::f64());
+        }
         self.finish_drain();
     }
 }
@@ -241,7 +207,7 @@ impl Handler<Drain> for FflowForwarder {
         let within = self.parts.replica.shutdown_release;
         let wait = async move { tokio::time::timeout(within, drained).await };
         let leave = wait.into_actor(self).then(move |answer, forwarder, _| {
-            let left = if answer.is_ok() { 0 } else { forwarder.running.len() };
+            let left = if answer.is_ok() { 0 } else { forwarder.running.len() + forwarder.handing_back };
             forwarder.left.set(true);
             async move {
                 if let Err(error) = replicas.leave(me).await {
@@ -252,6 +218,15 @@ impl Handler<Drain> for FflowForwarder {
             .into_actor(forwarder)
         });
         Box::pin(leave)
+    }
+}
+
+impl Handler<Retire> for FflowForwarder {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

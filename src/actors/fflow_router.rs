@@ -1,7 +1,7 @@
 //! Knows where the ffmpeg process of each session runs, for all replicas, and which processes nobody wants any more.
 //!
 //! Hears    OpenFlow, ResolveFlow, PublishRoute, FlowWorked (SessionFeed), DropFlow (SessionFeed, JanitorScheduler),
-//!          SweepStrays (JanitorScheduler, its own clock), Ping (supervision)
+//!          SweepStrays (JanitorScheduler, its own clock), Ping and Retire (supervision)
 //! Tells    nobody; speaks to fflow (create, delete), Redis and the farm's tables
 //! Owns     the pause after a refused address, the evidence of the last second, the replicas seen lately
 //! Decides  nothing itself, see `domain::route`
@@ -23,7 +23,6 @@ use tracing_actix::ActorInstrument;
 use self::evidence::{Evidence, Seen};
 use self::shared_routes::SharedRoutes;
 pub use self::strays::StrayRound;
-use self::strays::Sweeper;
 use crate::config::FflowConfig;
 use crate::domain::ids::FlowName;
 use crate::domain::route::{self, AllowList, FlowUrl};
@@ -31,7 +30,7 @@ use crate::gateways::fflow::{Fflow, FflowError};
 use crate::gateways::route_store::RouteStore;
 use crate::gateways::upload_store::farm::FarmStore;
 use crate::messages::{
-    DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow, SweepStrays, Swept,
+    DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow, Retire, SweepStrays, Swept,
 };
 use crate::readiness::{Dependency, Readiness, State};
 
@@ -52,6 +51,7 @@ pub struct FflowRouter {
     flushing: bool,
     seen: Seen,
     sweeping: bool,
+    retired: bool,
 }
 
 impl FflowRouter {
@@ -77,6 +77,7 @@ impl FflowRouter {
             flushing: false,
             seen: Seen::default(),
             sweeping: false,
+            retired: false,
         }
     }
 
@@ -95,6 +96,9 @@ impl Actor for FflowRouter {
         // What was in flight before a restart is gone, and so are its ends.
         self.flushing = false;
         self.sweeping = false;
+        if self.retired {
+            return;
+        }
         ctx.run_interval(FLUSH, |router, ctx| router.flush(ctx));
         ctx.run_interval(self.stray_round.interval, |router, ctx| {
             let round = router.sweep(ctx).map(|_, _, _| ());
@@ -177,6 +181,15 @@ impl Handler<SweepStrays> for FflowRouter {
     }
 }
 
+impl Handler<Retire> for FflowRouter {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
+    }
+}
+
 impl Handler<Ping> for FflowRouter {
     type Result = ();
 
@@ -256,27 +269,6 @@ impl FflowRouter {
                 router.evidence.put_back(evidence);
             }
         }));
-    }
-
-    /// One round over some of the strays, unless another is under way.
-    fn sweep(&mut self, _: &mut Context<Self>) -> ResponseActFuture<Self, Option<Swept>> {
-        if self.sweeping {
-            return Box::pin(actix::fut::ready(None));
-        }
-        self.sweeping = true;
-        let sweeper = Sweeper {
-            fflow: Rc::clone(&self.fflow),
-            farm: Arc::clone(&self.farm),
-            allowed: Rc::clone(&self.allowed),
-            default_base: self.config.base_url.to_string(),
-            delete_timeout: self.config.delete_timeout,
-            settled_after: self.config.create_timeout * 6,
-            max_age: self.stray_round.max_age,
-        };
-        Box::pin(async move { sweeper.sweep().await }.into_actor(self).map(|swept, router, _| {
-            router.sweeping = false;
-            Some(swept)
-        }))
     }
 
     fn shared_routes(&self) -> SharedRoutes {

@@ -1,6 +1,6 @@
 //! The clock of cleaning: at fixed pauses it has everything removed that nobody uses any more.
 //!
-//! Hears    Tick (its own clock), RunOnce, Ping (supervision)
+//! Hears    Tick (its own clock), RunOnce, Ping and Retire (supervision)
 //! Tells    ExpireSessions to SessionRegistry, DropFlow and SweepStrays to FflowRouter; removes folders of the spool
 //! Owns     the pause between two runs, and the places where a run that came to the end of its time is taken up
 //! Decides  nothing: what is abandoned is decided on locked rows, see `gateways::upload_store::cleaning`
@@ -20,7 +20,7 @@ use crate::config::JanitorConfig;
 use crate::domain::ids::{SessionId, VideoId};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::cleaning::CleaningStore;
-use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, RunOnce, SweepStrays, Tick};
+use crate::messages::{DropFlow, ExpireSessions, JanitorReport, Ping, Retire, RunOnce, SweepStrays, Tick};
 use crate::metrics;
 use crate::readiness::Readiness;
 
@@ -59,12 +59,13 @@ pub struct JanitorScheduler {
     places: Places,
     running: bool,
     striking: bool,
+    retired: bool,
 }
 
 impl JanitorScheduler {
     /// A janitor whose first run comes after one pause.
     pub fn new(parts: JanitorParts) -> Self {
-        JanitorScheduler { parts, places: Places::default(), running: false, striking: true }
+        JanitorScheduler { parts, places: Places::default(), running: false, striking: true, retired: false }
     }
 
     /// A janitor without a clock: it runs when it is asked to.
@@ -79,6 +80,9 @@ impl Actor for JanitorScheduler {
     fn started(&mut self, ctx: &mut Self::Context) {
         // A run that was under way ended with the old context.
         self.running = false;
+        if self.retired {
+            return;
+        }
         self.pause(ctx);
     }
 }
@@ -100,6 +104,15 @@ impl Handler<RunOnce> for JanitorScheduler {
 
     fn handle(&mut self, _: RunOnce, _: &mut Self::Context) -> Self::Result {
         self.run()
+    }
+}
+
+impl Handler<Retire> for JanitorScheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 

@@ -4,8 +4,8 @@
 //! Tells    FflowRouter (open, resolve, publish, drop, worked), fflow (push, finish, delete), FflowForwarder (waits, ended)
 //! Owns     one epoch of one session; its writes are fenced by it
 //! Decides  nothing itself, see `domain::feed`
-//! Fails    a write of unknown outcome is read again until it is known; a panic ends the actor, and the forwarder
-//!          claims the session anew
+//! Fails    a write of unknown outcome is read again until it is known; what PostgreSQL refuses hands the session back
+//!          to rest; a panic ends the actor, and the forwarder claims the session anew
 
 mod bytes;
 mod gauges;
@@ -88,6 +88,8 @@ pub struct SessionFeed {
     asked: Option<SpawnHandle>,
     timer: Option<SpawnHandle>,
     waiting: bool,
+    /// PostgreSQL refused something: the session is to be left alone for a while.
+    refused: bool,
     memo: steps::Memo,
     gauges: gauges::Gauges,
 }
@@ -106,6 +108,7 @@ impl SessionFeed {
             asked: None,
             timer: None,
             waiting: false,
+            refused: false,
             memo: steps::Memo::default(),
             gauges: gauges::Gauges::default(),
         }
@@ -122,6 +125,7 @@ impl SessionFeed {
         let span = self.span.clone();
         let _entered = span.enter();
         tell(&event);
+        self.refused |= matches!(event, Event::Refused(_));
         let (feed, step) = feed::decide(feed, event, clock::now(), fastrand::f64(), &self.parts.rules);
         self.gauges.tell(&feed);
         self.feed = Some(feed);
@@ -162,7 +166,8 @@ impl SessionFeed {
         if let Some(name) = stray {
             self.leave_stray(name);
         }
-        self.forwarder.ended.do_send(FeedEnded { session: self.claim.session, epoch: self.claim.epoch });
+        let (session, epoch, rest) = (self.claim.session, self.claim.epoch, self.refused);
+        self.forwarder.ended.do_send(FeedEnded { session, epoch, rest });
         ctx.stop();
     }
 
@@ -185,6 +190,9 @@ fn tell(event: &Event) {
         Event::Finished(Err(trouble)) => warn!(?trouble, "finish did not report done"),
         Event::Weighed(evidence) => info!(?evidence, "failure weighed"),
         Event::Damaged(reason) => tracing::error!(reason, "stored bytes are damaged, the session fails"),
+        Event::Refused(reason) => {
+            tracing::error!(reason, "the database refuses this session, it is handed back and rests");
+        }
         Event::Completed => {
             metrics::session_ended("done");
             info!("distributed");

@@ -1,6 +1,6 @@
 //! Stores chunks into their sessions and remembers how far each upload has come.
 //!
-//! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping
+//! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping and Retire (supervision)
 //! Tells    SessionAdvanced to FflowForwarder; everything else goes through the ticket
 //! Owns     the right to change how far a session is and to end it for want of use; the truth is in PostgreSQL, nothing is cached
 //! Decides  nothing itself, see `domain::session`
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::lane::{Found, Held, Lane, Room};
 use crate::clock;
@@ -27,7 +27,7 @@ use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
 use crate::gateways::upload_store::cleaning::CleaningStore;
-use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, SessionAdvanced};
+use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, Retire, SessionAdvanced};
 use crate::metrics;
 use crate::readiness::{Dependency, Readiness, State};
 
@@ -69,6 +69,7 @@ pub struct SessionRegistry {
     committing: bool,
     aside: usize,
     probed: Timestamp,
+    retired: bool,
 }
 
 impl SessionRegistry {
@@ -84,6 +85,7 @@ impl SessionRegistry {
             committing: false,
             aside: 0,
             probed: Timestamp::default(),
+            retired: false,
         }
     }
 }
@@ -92,6 +94,9 @@ impl Actor for SessionRegistry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.retired {
+            return;
+        }
         metrics::mailbox_new("SessionRegistry");
         ctx.run_interval(self.parts.config.reorder_poll, |registry, ctx| registry.patrol(ctx));
     }
@@ -126,6 +131,15 @@ impl Handler<ExpireSessions> for SessionRegistry {
     /// Chunks on their way need no word of it: their commit is judged on locked rows.
     fn handle(&mut self, asked: ExpireSessions, _: &mut Self::Context) -> Self::Result {
         Box::pin(expiry::expire(self.parts.cleaning.clone(), asked))
+    }
+}
+
+impl Handler<Retire> for SessionRegistry {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retired = true;
+        ctx.stop();
     }
 }
 
@@ -169,6 +183,9 @@ impl SessionRegistry {
         match result {
             Ok(look) => ids.iter().for_each(|id| {
                 let session = look.sessions.get(id).cloned().unwrap_or_default();
+                if let Some(what) = &session.unreadable {
+                    error!(session.id = %id, what, "rows that cannot be read, their chunks are refused");
+                }
                 self.evaluate(*id, &session, look.reserved, ctx);
             }),
             // The patrol asks again; a long outage is told at its 1st, 2nd, 4th, 8th .. failure.

@@ -28,7 +28,7 @@ use crate::gateways::upload_store::farm::PgFarmStore;
 use crate::gateways::upload_store::feeds::PgFeedStore;
 use crate::lease;
 use crate::messages::{Drain, FeedHandle, SessionAdvanced};
-use crate::supervision::Pulse;
+use crate::supervision::{Pulse, retire};
 
 /// How long the parts of a fallen line may take to give back what they hold.
 const DISMANTLE_WITHIN: Duration = Duration::from_secs(6);
@@ -84,10 +84,7 @@ impl FeedLine {
             ctx.set_mailbox_capacity(4096);
             FflowForwarder::new(parts)
         });
-        let pulses = vec![
-            Pulse { name: "FflowRouter", ping: router.clone().recipient() },
-            Pulse { name: "FflowForwarder", ping: forwarder.clone().recipient() },
-        ];
+        let pulses = vec![Pulse::of("FflowForwarder", &forwarder), Pulse::of("FflowRouter", &router)];
         FeedLine { forwarder, router, pulses }
     }
 
@@ -100,10 +97,11 @@ impl FeedLine {
         self.forwarder.send(Drain).await.unwrap_or(0)
     }
 
-    /// Gives up what a fallen line still holds.
+    /// Gives up what a fallen line still holds, and ends its actors.
     pub(super) async fn dismantle(self) {
         // A dead forwarder cannot hand anything back: its sessions are claimed anew by the next one.
         let _ = tokio::time::timeout(DISMANTLE_WITHIN, self.drain()).await;
+        retire(self.pulses).await;
     }
 }
 
@@ -175,20 +173,22 @@ impl ChunkLine {
             ctx.set_mailbox_capacity(mailbox);
             AmqpConsumer::new(broker, validate, amqp, readiness).with_settle_share(share)
         });
-        let mut pulses = vec![
-            Pulse { name: "SessionRegistry", ping: registry.clone().recipient() },
-            Pulse { name: "ChunkValidator", ping: validator.recipient() },
-            Pulse { name: "AmqpConsumer", ping: consumer.clone().recipient() },
-        ];
-        pulses.extend(janitor(foundation, feeds, &registry));
+        // In the order of the road: whatever one hands on while it retires, the next one still drops.
+        let mut pulses: Vec<Pulse> = janitor(foundation, feeds, &registry).into_iter().collect();
+        pulses.push(Pulse::of("AmqpConsumer", &consumer));
+        pulses.push(Pulse::of("ChunkValidator", &validator));
+        pulses.push(Pulse::of("SessionRegistry", &registry));
         let drain_within = config.replica.shutdown_settle + CLOSE_WITHIN;
         ChunkLine { consumer, drain_within, pulses }
     }
 
-    /// Stops consuming, settles what can be settled in time, gives the rest back; says how many.
-    pub(super) async fn drain(&self) -> usize {
+    /// Stops consuming, settles what can be settled in time, gives the rest back and ends its actors; says how many
+    /// chunks went back.
+    pub(super) async fn dismantle(self) -> usize {
         let drain = tokio::time::timeout(self.drain_within, self.consumer.send(Drain));
-        drain.await.map_or(0, |answer| answer.unwrap_or(0))
+        let given_back = drain.await.map_or(0, |answer| answer.unwrap_or(0));
+        retire(self.pulses).await;
+        given_back
     }
 }
 
@@ -221,5 +221,5 @@ fn janitor(foundation: &Foundation, feeds: &FeedLine, registry: &Addr<SessionReg
     }
     let parts = cleaning::janitor_parts(foundation, registry, &feeds.router);
     let janitor = Supervisor::start(move |_| JanitorScheduler::new(parts));
-    Some(Pulse { name: "JanitorScheduler", ping: janitor.recipient() })
+    Some(Pulse::of("JanitorScheduler", &janitor))
 }

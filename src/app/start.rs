@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use migration::{SCHEMA_VERSION, SchemaState};
 use sea_orm::DatabaseConnection;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -87,10 +88,12 @@ async fn schema(config: &Config, db: &DatabaseConnection) -> anyhow::Result<()> 
         return Ok(());
     }
     let state = migration::check(db).await?;
-    if state.is_usable() {
-        return Ok(());
-    }
-    bail!("the schema uploader is {state:?}: run `uploader-v4 migrate`");
+    let mend = match state {
+        SchemaState::Current | SchemaState::Newer { .. } => return Ok(()),
+        SchemaState::Absent | SchemaState::Older { .. } => "run `uploader-v4 migrate`",
+        SchemaState::TooNew { .. } => "it is not taken back, run a newer version of this program",
+    };
+    bail!("the schema uploader is {state:?}, this program makes version {SCHEMA_VERSION}: {mend}");
 }
 
 async fn shared_tables(db: &DatabaseConnection, readiness: &Readiness) {

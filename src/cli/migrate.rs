@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::Context;
 use clap::Args;
+use migration::{SCHEMA_VERSION, SchemaState};
 use serde::Serialize;
 
 use super::Outcome;
@@ -26,6 +27,9 @@ pub struct Migrate {
 struct Migrated {
     shared_tables: bool,
     before: String,
+    /// The version that it has now.
+    version: i32,
+    changed: bool,
 }
 
 impl fmt::Display for Migrated {
@@ -33,7 +37,15 @@ impl fmt::Display for Migrated {
         if self.shared_tables {
             writeln!(f, "the shared tables are there")?;
         }
-        write!(f, "the schema uploader is up to date (it was: {})", self.before)
+        if self.changed || self.version == SCHEMA_VERSION {
+            return write!(f, "the schema uploader is up to date (it was: {})", self.before);
+        }
+        write!(
+            f,
+            "the schema uploader stays at version {}, one newer than this program's {SCHEMA_VERSION}: this program \
+             runs on it, and nothing is taken back",
+            self.version
+        )
     }
 }
 
@@ -45,6 +57,12 @@ pub(super) async fn run(ask: &Migrate, config: &Config, output: Output) -> anyho
         migration::shared_tables(&db, columns).await?;
     }
     let before = migration::up(&db).await?;
-    output.print(&Migrated { shared_tables: ask.shared_tables, before: format!("{before:?}") })?;
+    let (version, changed) = match before {
+        SchemaState::Current => (SCHEMA_VERSION, false),
+        SchemaState::Newer { found } | SchemaState::TooNew { found } => (found, false),
+        SchemaState::Absent | SchemaState::Older { .. } => (SCHEMA_VERSION, true),
+    };
+    let before = format!("{before:?}");
+    output.print(&Migrated { shared_tables: ask.shared_tables, before, version, changed })?;
     Ok(Outcome::Done)
 }

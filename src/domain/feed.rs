@@ -4,6 +4,7 @@
 //! before speaking: a generation is written before its process is created, a finish before it is asked for. When the
 //! outcome of anything but a finish is unknown, the generation is thrown away and the next one replays from byte 0.
 
+mod activity;
 mod event;
 mod failure;
 mod finish;
@@ -13,6 +14,7 @@ mod stream;
 
 use std::time::Duration;
 
+pub use activity::Activity;
 pub use event::{Created, Deleted, Event, Evidence, Sight, Trouble, Work};
 pub use rules::{Claim, Rules};
 pub use step::{Numbering, Step};
@@ -65,37 +67,6 @@ enum Why {
     Create,
     Finish,
     Look(finish::Watch),
-}
-
-/// What a feed does, in words that an operator counts in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// It finds or makes its ffmpeg process.
-    Opening,
-    /// Bytes are on their way to it, or about to be.
-    Pushing,
-    /// All that is stored is fed: it waits for more.
-    Waiting,
-    /// The process writes and ships its files, or holder is watched for them.
-    Finishing,
-    /// A failure is weighed, or waited out.
-    Recovering,
-    /// It commits its end, or hands the upload over.
-    Ending,
-}
-
-impl Activity {
-    /// The word that it is counted under.
-    pub fn word(self) -> &'static str {
-        match self {
-            Activity::Opening => "opening",
-            Activity::Pushing => "pushing",
-            Activity::Waiting => "waiting",
-            Activity::Finishing => "finishing",
-            Activity::Recovering => "recovering",
-            Activity::Ending => "ending",
-        }
-    }
 }
 
 /// One feed. Its fields change only here.
@@ -180,26 +151,6 @@ impl Feed {
         self.committed
     }
 
-    /// What it does.
-    pub fn activity(&self) -> Activity {
-        match &self.phase {
-            Phase::Starting | Phase::Resolving | Phase::Creating | Phase::Recording(_) => Activity::Opening,
-            Phase::Numbering { pause } if pause.is_zero() => Activity::Opening,
-            Phase::Pushing { .. } | Phase::Waiting(Why::FullerBlock | Why::Pace) => Activity::Pushing,
-            Phase::Waiting(Why::Bytes | Why::Idle) => Activity::Waiting,
-            Phase::Marking | Phase::Finishing | Phase::Looking(_) | Phase::Deleting { .. } => {
-                Activity::Finishing
-            }
-            Phase::Waiting(Why::Finish | Why::Look(_)) => Activity::Finishing,
-            Phase::Numbering { .. } | Phase::Weighing(_) | Phase::Waiting(Why::Create) => {
-                Activity::Recovering
-            }
-            Phase::Completing | Phase::Parking | Phase::Cleaning | Phase::Releasing | Phase::Ended => {
-                Activity::Ending
-            }
-        }
-    }
-
     /// Whether it is over.
     pub fn ended(&self) -> bool {
         self.phase == Phase::Ended
@@ -245,6 +196,7 @@ pub fn decide(feed: Feed, event: Event, now: Timestamp, chance: f64, rules: &Rul
         Event::Deleted(deleted) => finish::deleted(feed, deleted, &context),
         Event::Weighed(evidence) => failure::weighed(feed, evidence, &context),
         Event::Damaged(reason) => feed.then(Phase::Parking, Step::Park(reason)),
+        Event::Refused(_) => refused(feed),
         Event::Completed => feed.then(Phase::Cleaning, Step::CleanUp { keep_bytes: false }),
         Event::Parked => feed.then(Phase::Cleaning, Step::CleanUp { keep_bytes: true }),
         Event::Cleaned | Event::Released => feed.then(Phase::Ended, Step::Stop { stray: None }),
@@ -278,6 +230,12 @@ fn leave(mut feed: Feed, now: bool) -> (Feed, Step) {
         matches!(feed.phase, Phase::Waiting(_) | Phase::Finishing | Phase::Looking(_) | Phase::Starting);
     let last_act = matches!(feed.phase, Phase::Releasing | Phase::Ended);
     if (at_once || now) && !last_act { release(feed) } else { feed.stay() }
+}
+
+/// Trying again would be refused again: whoever claims it next may have better luck, later.
+fn refused(feed: Feed) -> (Feed, Step) {
+    let last_act = matches!(feed.phase, Phase::Releasing | Phase::Ended);
+    if last_act { feed.stay() } else { release(feed) }
 }
 
 /// `settled` only with an address stored and no request of unknown outcome.

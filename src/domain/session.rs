@@ -48,6 +48,8 @@ pub struct Session {
     pub own: Option<OwnRow>,
     /// The shared rows; none when the session is unknown or was removed.
     pub shared: Option<SharedRows>,
+    /// What stands in one of its rows and cannot be read; the part it belongs to is none then.
+    pub unreadable: Option<String>,
 }
 
 /// The limits a chunk is judged by, and how long it has waited.
@@ -180,6 +182,10 @@ pub fn decide(session: &Session, chunk: &ChunkFacts, terms: &Terms) -> (Session,
 
 /// Whether the session takes chunks at all; the offset it expects, or why not.
 fn standing(session: &Session) -> Result<i64, Refusal> {
+    if let Some(what) = &session.unreadable {
+        let reason = format!("the session's rows cannot be read: {what}");
+        return Err(refusal(RefusalKind::Inconsistent, &reason));
+    }
     if let Some(own) = &session.own {
         alive(own)?;
     }

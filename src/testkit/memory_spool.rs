@@ -199,7 +199,7 @@ pub fn admitted(session: SessionId, start: i64, size: u32) -> Option<Admission> 
         waited: Default::default(),
         spool_left: i64::MAX,
     };
-    let stand = Session { own: (start > 0).then_some(own), shared: Some(shared) };
+    let stand = Session { own: (start > 0).then_some(own), shared: Some(shared), unreadable: None };
     match session::decide(&stand, &facts, &terms).1 {
         Next::Accept(admission) => Some(admission),
         Next::Repeat | Next::StepAside | Next::Refuse(_) => None,

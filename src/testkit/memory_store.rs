@@ -56,13 +56,15 @@ pub enum Call {
     ClaimSpool,
 }
 
-/// What a call comes to instead of success: `Unavailable`, either way.
+/// What a call comes to instead of success: `Unavailable`, unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing was done.
     Before,
     /// It was done, and nobody heard of it.
     After,
+    /// It is `Refused`.
+    Refused,
 }
 
 /// Everything that is stored.
@@ -196,6 +198,7 @@ impl MemoryStore {
             tables.calls.push(call);
             match tables.fault(call) {
                 Some(Fault::Before) => Err(away()),
+                Some(Fault::Refused) => Err(StoreError::Refused("as scripted".to_owned())),
                 Some(Fault::After) => effect(tables).and_then(|_| Err(away())),
                 None => effect(tables),
             }

@@ -37,7 +37,7 @@ fn session() -> Session {
         last_error: None,
         owner: None,
     };
-    Session { own: Some(own), shared: Some(shared) }
+    Session { own: Some(own), shared: Some(shared), unreadable: None }
 }
 
 /// The refusal of a chunk of 100 bytes at `start`.
@@ -67,7 +67,7 @@ fn ended(state: SessionState, why: Option<&str>) -> Refusal {
 
 fn not_yet_ours(uploaded: i64, terms: &Terms) -> Refusal {
     let shared = session().shared.map(|shared| SharedRows { uploaded_bytes: uploaded, ..shared });
-    refused(&Session { own: None, shared }, uploaded, terms)
+    refused(&Session { own: None, shared, unreadable: None }, uploaded, terms)
 }
 
 fn of_rows() -> Vec<(&'static str, Refusal)> {

@@ -409,3 +409,20 @@ async fn it_answers_a_ping_while_the_broker_is_away() {
     world.broker.cut();
     world.consumer.send(Ping).await.unwrap();
 }
+
+#[actix_rt::test]
+async fn a_retired_consumer_connects_no_more_and_is_gone() {
+    let world = world(settings());
+    world.send("a", 3);
+    let open = world.desk.take().await;
+    world.consumer.send(Retire).await.unwrap();
+    world.broker.cut();
+    let consumer = world.consumer.downgrade();
+    drop((world.consumer, open));
+    let end = std::time::Instant::now() + DEADLINE;
+    while consumer.upgrade().is_some() {
+        assert!(std::time::Instant::now() < end, "the consumer is still there");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count(&world.broker, |call| *call == Call::Connected), 1);
+}

@@ -12,7 +12,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::status::SessionState;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::{FeedRow, Guard, Wanted};
-use crate::messages::{Advance, Forsake, ReleaseFeed};
+use crate::messages::{Advance, Forsake};
 
 /// Idle flows dropped in one pass.
 const IDLE_BATCH: i64 = 100;
@@ -40,12 +40,13 @@ impl FflowForwarder {
         }
         self.claiming = true;
         let (me, store) = (self.parts.me, self.parts.store.clone());
-        let running: Vec<SessionId> = self.running.keys().copied().collect();
+        let resting = self.resting.sessions(clock::now());
+        let except: Vec<SessionId> = self.running.keys().copied().chain(resting).collect();
         let from_expired = self.expired_from.is_some_and(|from| from <= clock::now());
         let start_bytes = i64::try_from(self.parts.config.start_bytes).unwrap_or(i64::MAX);
         let claim = async move {
             let (limit, only) = (slots as i64, only.as_deref());
-            let wanted = Wanted { me, running: &running, only, limit, start_bytes, from_expired };
+            let wanted = Wanted { me, except: &except, only, limit, start_bytes, from_expired };
             store.claim(&wanted).await
         };
         ctx.spawn(claim.into_actor(self).map(|result, forwarder, ctx| forwarder.claimed(result, ctx)));
@@ -53,19 +54,41 @@ impl FflowForwarder {
 
     fn claimed(&mut self, result: Result<Vec<Claim>, StoreError>, ctx: &mut Context<Self>) {
         self.claiming = false;
-        match result {
-            Ok(claims) => claims.into_iter().for_each(|claim| {
-                debug!(session.id = %claim.session, epoch = claim.epoch.0, settled = claim.settled, "claimed");
-                self.start_feed(claim, ctx);
-            }),
-            Err(error) => warn!(%error, "claiming failed"),
-        }
+        let claims = result.unwrap_or_else(|error| {
+            warn!(%error, "claiming failed");
+            Vec::new()
+        });
         if self.draining {
-            // The claim was on its way when the drain began: hand back at once what it took.
-            self.running.values().for_each(|running| running.feed.release.do_send(ReleaseFeed));
-            return self.finish_drain();
+            return self.hand_back(claims, ctx);
+        }
+        for claim in claims {
+            debug!(session.id = %claim.session, epoch = claim.epoch.0, settled = claim.settled, "claimed");
+            self.start_feed(claim, ctx);
         }
         self.claim_wanted(ctx);
+    }
+
+    /// The claim was on its way when the drain began: its sessions go back as they were, and no feed begins.
+    fn hand_back(&mut self, claims: Vec<Claim>, ctx: &mut Context<Self>) {
+        self.handing_back += claims.len();
+        for claim in claims {
+            let guard = Guard {
+                session: claim.session,
+                owner: self.parts.me,
+                epoch: claim.epoch,
+                generation: claim.generation,
+            };
+            let store = self.parts.store.clone();
+            let release = async move { store.release(guard, claim.settled, claim.fed).await };
+            ctx.spawn(release.into_actor(self).map(move |result, forwarder, _| {
+                if let Err(error) = result {
+                    warn!(%error, session.id = %guard.session, "a claim could not be handed back");
+                }
+                forwarder.handing_back -= 1;
+                forwarder.finish_drain();
+            }));
+        }
+        self.finish_drain();
     }
 
     /// Feeds that need a slot.

@@ -8,13 +8,16 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::{Config, ConfigSources};
-use crate::domain::ids::{FlowId, VideoId};
+use crate::domain::ids::{FlowId, Generation, VideoId};
 use crate::domain::session::SharedRows;
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
 use crate::lease::{self, Lease};
 use crate::messages::Forsake;
+use crate::readiness::{Dependency, State};
 use crate::testkit::memory_spool::MemorySpool;
 use crate::testkit::memory_store::{Call, Fault, MemoryStore};
+
+mod with_feeds;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_millis(150);
@@ -48,7 +51,8 @@ impl Actor for ProbeFeed {
 
 impl ProbeFeed {
     fn end(&self, ctx: &mut Context<Self>) {
-        self.desk.ended.do_send(FeedEnded { session: self.claim.session, epoch: self.claim.epoch });
+        let (session, epoch) = (self.claim.session, self.claim.epoch);
+        self.desk.ended.do_send(FeedEnded { session, epoch, rest: false });
         ctx.stop();
     }
 }
@@ -298,10 +302,10 @@ async fn an_ended_feed_frees_its_slot_unless_it_is_of_an_older_epoch() {
     let world = World::with(|feed| feed.max_feeds = 1);
     world.session(0, TOTAL).await;
     world.wait_until("it is claimed", || world.claims(0).len() == 1).await;
-    world.forwarder.do_send(FeedEnded { session: session(0), epoch: Epoch(0) });
+    world.forwarder.do_send(FeedEnded { session: session(0), epoch: Epoch(0), rest: false });
     assert_eq!(world.feeds().await.len(), 1);
     world.store.alter(session(0), |row| row.own.as_mut().unwrap().state = SessionState::Done);
-    world.forwarder.do_send(FeedEnded { session: session(0), epoch: Epoch(1) });
+    world.forwarder.do_send(FeedEnded { session: session(0), epoch: Epoch(1), rest: false });
     assert!(world.feeds().await.is_empty());
     world.session(1, TOTAL).await;
     world.wait_until("the next is claimed", || world.claims(1).len() == 1).await;
@@ -511,4 +515,79 @@ async fn a_restarted_forwarder_claims_its_own_sessions_anew() {
     world.forwarder.send(Ping).await.unwrap();
     world.session(1, TOTAL).await;
     world.wait_until("others are claimed too", || world.claims(1) == [Epoch(1)]).await;
+}
+
+#[actix_rt::test]
+async fn a_retired_forwarder_forsakes_its_feeds_beats_no_more_and_is_gone() {
+    let world = World::new();
+    world.session(0, 200).await;
+    world.wait_until("it is claimed", || world.claims(0) == [Epoch(1)]).await;
+    world.forwarder.send(Retire).await.unwrap();
+    world.wait_until("its feed stops", || world.log.forsaken.borrow().len() == 1).await;
+    let (forwarder, beats) = (world.forwarder.downgrade(), world.store.count(Call::Beat));
+    let World { forwarder: last, store, .. } = world;
+    drop(last);
+    let end = Instant::now() + DEADLINE;
+    while forwarder.upgrade().is_some() {
+        assert!(Instant::now() < end, "the forwarder is still there");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.count(Call::Beat), beats);
+}
+
+#[actix_rt::test]
+async fn a_session_that_the_database_refuses_rests_before_it_is_claimed_again() {
+    let rest = Duration::from_millis(300);
+    let world = World::with(|feed| feed.backoff_max = rest);
+    world.session(0, 200).await;
+    world.wait_until("it is claimed", || world.claims(0) == [Epoch(1)]).await;
+    let refused = Instant::now();
+    world.forwarder.do_send(FeedEnded { session: session(0), epoch: Epoch(1), rest: true });
+    world.session(1, 200).await;
+    world.wait_until("others are claimed at once", || world.claims(1) == [Epoch(1)]).await;
+    world.advanced(0);
+    world.wait_until("it is claimed again", || world.claims(0) == [Epoch(1), Epoch(2)]).await;
+    assert!(refused.elapsed() >= rest, "{:?}", refused.elapsed());
+}
+
+#[actix_rt::test]
+async fn a_claim_in_flight_when_the_drain_begins_goes_back_as_it_was() {
+    let world = World::with(|feed| feed.sweep = NEVER);
+    world.leased().await;
+    for number in 0..3 {
+        world.session(number, 200).await;
+        world.store.alter(session(number), |row| {
+            (row.generation, row.settled, row.fed) =
+                (Generation(1), number < 2, if number < 2 { 150 } else { 0 });
+        });
+    }
+    world.store.pause(Call::Claim, true);
+    (0..3).for_each(|number| world.advanced(number));
+    world.forwarder.send(Ping).await.unwrap();
+    let drain = actix_rt::spawn(world.forwarder.send(Drain));
+    world.forwarder.send(Ping).await.unwrap();
+    world.store.pause(Call::Claim, false);
+    assert_eq!(drain.await.unwrap().unwrap(), 0);
+    assert!(world.log.claims.borrow().is_empty(), "no feed begins");
+    let claimed = world.store.with(|tables| tables.sessions.values().filter(|row| row.epoch.0 == 1).count());
+    assert!(claimed > 0, "the claim was made");
+    for number in 0..3 {
+        let row = world.store.row(session(number)).unwrap();
+        let settled = number < 2;
+        assert_eq!((row.owner(), row.settled, row.fed), (None, settled, if settled { 150 } else { 0 }));
+        assert_eq!(row.generation, Generation(1));
+    }
+}
+
+#[actix_rt::test]
+async fn a_claim_that_answers_after_the_drain_is_left_to_the_end_of_the_lease() {
+    let world = World::with(|feed| feed.sweep = NEVER);
+    world.leased().await;
+    world.session(0, 200).await;
+    world.store.pause(Call::Claim, true);
+    world.advanced(0);
+    world.forwarder.send(Ping).await.unwrap();
+    assert_eq!(world.forwarder.send(Drain).await.unwrap(), 0, "in time");
+    assert!(!world.store.with(|tables| tables.leases.contains_key(&me())), "whoever comes may take it");
+    world.store.pause(Call::Claim, false);
 }

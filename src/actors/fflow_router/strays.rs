@@ -4,9 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::prelude::*;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
+use super::FflowRouter;
 use crate::domain::route::{self, AllowList, FlowUrl};
 use crate::gateways::fflow::{Fflow, FflowError};
 use crate::gateways::upload_store::StoreError;
@@ -37,16 +39,16 @@ impl Default for StrayRound {
 }
 
 /// Everything that one round needs.
-pub(super) struct Sweeper {
-    pub(super) fflow: Rc<dyn Fflow>,
-    pub(super) farm: Arc<dyn FarmStore>,
-    pub(super) allowed: Rc<AllowList>,
+struct Sweeper {
+    fflow: Rc<dyn Fflow>,
+    farm: Arc<dyn FarmStore>,
+    allowed: Rc<AllowList>,
     /// Asked beside all known replicas when a stray's own is unknown.
-    pub(super) default_base: String,
-    pub(super) delete_timeout: Duration,
+    default_base: String,
+    delete_timeout: Duration,
     /// A create that was never answered may still arrive before this age.
-    pub(super) settled_after: Duration,
-    pub(super) max_age: Duration,
+    settled_after: Duration,
+    max_age: Duration,
 }
 
 /// What one address said of a stray.
@@ -60,9 +62,32 @@ enum Said {
     Nothing,
 }
 
+impl FflowRouter {
+    /// One round over some of the strays; an empty one while another is under way.
+    pub(super) fn sweep(&mut self, _: &mut Context<Self>) -> ResponseActFuture<Self, Option<Swept>> {
+        if self.sweeping {
+            return Box::pin(actix::fut::ready(None));
+        }
+        self.sweeping = true;
+        let sweeper = Sweeper {
+            fflow: Rc::clone(&self.fflow),
+            farm: Arc::clone(&self.farm),
+            allowed: Rc::clone(&self.allowed),
+            default_base: self.config.base_url.to_string(),
+            delete_timeout: self.config.delete_timeout,
+            settled_after: self.config.create_timeout * 6,
+            max_age: self.stray_round.max_age,
+        };
+        Box::pin(async move { sweeper.sweep().await }.into_actor(self).map(|swept, router, _| {
+            router.sweeping = false;
+            Some(swept)
+        }))
+    }
+}
+
 impl Sweeper {
     /// One round. A database that is away ends it.
-    pub(super) async fn sweep(&self) -> Swept {
+    async fn sweep(&self) -> Swept {
         match self.round().await {
             Ok(swept) => {
                 tracing::debug!(swept.seen, swept.gone, "strays swept");

@@ -311,3 +311,17 @@ async fn a_restarted_router_sweeps_and_resolves_again() {
     assert_eq!(world.resolve(1, Some(&stored)).await, Some(stored));
     world.router.send(Ping).await.unwrap();
 }
+
+#[actix_rt::test]
+async fn a_retired_router_sweeps_no_more_and_is_gone() {
+    let world = World::new();
+    world.fflow.script(Call::Delete, Fate::Hang);
+    world.farm.put_stray(name(1), session(1), Some(&MemoryFflow::replica(1)), Duration::ZERO);
+    world.router.do_send(SweepStrays);
+    wait_until("a sweep is under way", || world.fflow.count(Call::Delete) == 1).await;
+    world.router.send(Retire).await.unwrap();
+    let router = world.router.downgrade();
+    drop(world.router);
+    wait_until("the router is gone", || router.upgrade().is_none()).await;
+    assert_eq!(world.farm.stray_names(), [name(1)], "left to the next one");
+}

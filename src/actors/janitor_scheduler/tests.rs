@@ -190,3 +190,15 @@ async fn its_clock_strikes_again_after_each_run() {
     let asked = world.probe.asked.lock().unwrap()[0];
     assert_eq!(asked, ExpireSessions { ttl: Duration::from_secs(3600), limit: 2, after: None });
 }
+
+#[actix_rt::test]
+async fn a_retired_janitor_is_gone_before_its_next_run() {
+    let world = World::still();
+    world.janitor.send(Retire).await.unwrap();
+    let (janitor, end) = (world.janitor.downgrade(), Instant::now() + DEADLINE);
+    drop(world.janitor);
+    while janitor.upgrade().is_some() {
+        assert!(Instant::now() < end, "the janitor is still there");
+        tokio::task::yield_now().await;
+    }
+}

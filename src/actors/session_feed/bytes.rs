@@ -16,12 +16,12 @@ use crate::messages::DropFlow;
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
 impl Errand {
-    /// Reads until the bytes are there; damaged ones for `read_retry` only, then says what is wrong.
-    pub(super) async fn read(&self, from: i64, to: i64) -> Result<Bytes, String> {
+    /// Reads until the bytes are there; damaged ones for `read_retry` only. Otherwise the event that says why not.
+    pub(super) async fn read(&self, from: i64, to: i64) -> Result<Bytes, Event> {
         let session = self.claim.session;
         let mut damaged_since = None;
         loop {
-            let runs = writes::read(|| self.parts.store.runs(session, from, to)).await;
+            let runs = writes::read(|| self.parts.store.runs(session, from, to)).await?;
             let length = usize::try_from(to - from).unwrap_or(0);
             let error = match self.parts.spool.read(session, &runs, from, length).await {
                 Ok(block) => return Ok(block),
@@ -33,7 +33,7 @@ impl Errand {
                 damaged_since = None;
                 warn!(%error, from, "stored bytes cannot be read, trying again");
             } else if since.until(clock::now()) >= self.parts.read_retry {
-                return Err(error.to_string());
+                return Err(Event::Damaged(error.to_string()));
             }
             tokio::time::sleep(READ_PAUSE).await;
         }

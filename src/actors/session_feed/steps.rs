@@ -113,7 +113,8 @@ impl Errand {
             Step::Look => self.look().await,
             Step::Delete => self.delete().await,
             Step::Weigh(work) => {
-                Event::Weighed(writes::read(|| self.parts.store.weigh(self.claim.session, work)).await)
+                let evidence = writes::read(|| self.parts.store.weigh(self.claim.session, work)).await;
+                evidence.map_or_else(|refused| refused, Event::Weighed)
             }
             Step::Complete => {
                 let write = || self.parts.store.complete(self.guard, &self.claim);
@@ -174,7 +175,7 @@ impl Errand {
         };
         let block = match self.read(from, to).await {
             Ok(block) => block,
-            Err(reason) => return (Event::Damaged(reason), memo),
+            Err(event) => return (event, memo),
         };
         let Some(address) = self.address.clone() else {
             return (Event::Pushed(Err(Trouble::NotSent("no address".to_owned()))), memo);

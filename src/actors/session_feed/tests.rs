@@ -198,7 +198,7 @@ impl World {
 
     async fn claim(&self) -> Claim {
         let wanted =
-            Wanted { me: me(), running: &[], only: None, limit: 1, start_bytes: 1, from_expired: true };
+            Wanted { me: me(), except: &[], only: None, limit: 1, start_bytes: 1, from_expired: true };
         self.store.claim(&wanted).await.unwrap().pop().expect("there is work")
     }
 
@@ -238,8 +238,9 @@ impl World {
     }
 
     async fn ended(&self, epoch: i64) {
-        let last = FeedEnded { session: session(), epoch: Epoch(epoch) };
-        self.wait_until("the feed has ended", || self.heard.borrow().ended.contains(&last)).await;
+        let last = (session(), Epoch(epoch));
+        let ended = |ended: &FeedEnded| (ended.session, ended.epoch) == last;
+        self.wait_until("the feed has ended", || self.heard.borrow().ended.iter().any(ended)).await;
     }
 
     fn assert_distributed(&self, generation: i32) {
@@ -690,4 +691,39 @@ async fn a_spool_that_cannot_be_removed_is_left_to_the_janitor() {
     world.ended(1).await;
     assert_eq!(world.row().state(), Some(SessionState::Done));
     assert!(!world.row().cleaned);
+}
+
+#[actix_rt::test]
+async fn what_the_database_refuses_hands_the_session_back_to_rest() {
+    let calls = [Call::Number, Call::Record, Call::Runs, Call::Mark, Call::Complete];
+    for call in calls {
+        let world = World::new();
+        world.upload(TOTAL).await;
+        world.store.script(call, Fault::Refused);
+        let _feed = world.feed().await;
+        world.ended(1).await;
+        assert_eq!(world.store.count(call), 1, "{call:?} is not tried again");
+        assert!(world.heard.borrow().ended.iter().all(|ended| ended.rest), "{call:?}");
+        assert_eq!(
+            (world.row().owner(), world.row().state()),
+            (None, Some(SessionState::Sealed)),
+            "{call:?}"
+        );
+        let _feed = world.feed().await;
+        world.ended(2).await;
+        assert_eq!(world.row().state(), Some(SessionState::Done), "{call:?}");
+        assert!(!world.heard.borrow().ended.last().unwrap().rest, "{call:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_row_that_cannot_be_read_again_after_a_lost_write_hands_the_session_back() {
+    let world = World::new();
+    world.upload(TOTAL).await;
+    world.store.script(Call::Number, Fault::Before);
+    world.store.script(Call::Rows, Fault::Refused);
+    let _feed = world.feed().await;
+    world.ended(1).await;
+    assert!(world.heard.borrow().ended[0].rest);
+    assert_eq!((world.store.count(Call::Number), world.row().owner()), (1, None));
 }

@@ -1,4 +1,5 @@
-//! Writes whose outcome must be known, and reads that must succeed.
+//! Writes whose outcome must be known, and reads that must succeed. PostgreSQL may be away for as long as it takes;
+//! what it understood and refuses is not tried again.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use super::FeedParts;
 use crate::domain::feed::Event;
 use crate::domain::retry::Backoff;
 use crate::domain::status::SessionState;
+use crate::fault::{Classified, Fault};
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::{FeedRow, Guard, Written};
 
@@ -20,7 +22,8 @@ pub(super) type Landed<'a> = &'a dyn Fn(&FeedRow) -> bool;
 
 /// Writes until the outcome is known: `after` if it was done, [`Event::Fenced`] if the row belongs to somebody else.
 ///
-/// After an error the row is read under its lock, and only a row that is as it was before is written again.
+/// After an error the row is read under its lock, and only a row that is as it was before is written again. What is
+/// refused ends in [`Event::Refused`].
 pub(super) async fn settle<W, F>(
     parts: &FeedParts,
     guard: Guard,
@@ -37,14 +40,18 @@ where
         match write().await {
             Ok(Written::Done) => return after,
             Ok(Written::Fenced) => return Event::Fenced,
-            Err(error) => warn!(%error, "a write of unknown outcome, reading the row again"),
+            Err(error) => match error.fault() {
+                Fault::Transient => warn!(%error, "a write of unknown outcome, reading the row again"),
+                Fault::Poison | Fault::Fatal => return Event::Refused(error.to_string()),
+            },
         }
         tokio::time::sleep(BACKOFF.wait(attempt, fastrand::f64())).await;
         attempt += 1;
         match read(|| parts.store.row_locked(guard.session)).await {
-            Some(row) if landed(&row) => return after,
-            Some(row) if row.owned_by(&guard) && row.generation == guard.generation => {}
-            Some(_) | None => return Event::Fenced,
+            Ok(Some(row)) if landed(&row) => return after,
+            Ok(Some(row)) if row.owned_by(&guard) && row.generation == guard.generation => {}
+            Ok(Some(_) | None) => return Event::Fenced,
+            Err(refused) => return refused,
         }
     }
 }
@@ -54,8 +61,8 @@ pub(super) fn ended(guard: Guard, state: SessionState) -> impl Fn(&FeedRow) -> b
     move |row| row.epoch == guard.epoch && row.state == state
 }
 
-/// Reads until it succeeds.
-pub(super) async fn read<R, F, T>(read: R) -> T
+/// Reads until it succeeds, or is refused: [`Event::Refused`].
+pub(super) async fn read<R, F, T>(read: R) -> Result<T, Event>
 where
     R: Fn() -> F,
     F: Future<Output = Result<T, StoreError>>,
@@ -63,8 +70,11 @@ where
     let mut attempt = 0;
     loop {
         match read().await {
-            Ok(value) => return value,
+            Ok(value) => return Ok(value),
             Err(error) => {
+                if error.fault() != Fault::Transient {
+                    return Err(Event::Refused(error.to_string()));
+                }
                 if attempt == 0 {
                     warn!(%error, "reading a session failed, trying again");
                 }

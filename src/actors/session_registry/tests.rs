@@ -191,7 +191,7 @@ impl World {
     fn check(&self) {
         self.store.with(|tables| {
             for row in tables.sessions.values() {
-                let session = Session { own: row.own.clone(), shared: row.shared };
+                let session = Session { own: row.own.clone(), shared: row.shared, unreadable: None };
                 assert_eq!(invariants::session_is_sound(&session), Ok(()));
             }
         });
@@ -649,4 +649,25 @@ async fn each_ticket_is_settled_exactly_once() {
         assert_eq!(world.stored(number).await, whole(TOTAL));
     }
     world.check();
+}
+
+#[actix_rt::test]
+async fn a_retired_registry_drops_its_tickets_and_is_gone() {
+    let (world, _gate) = slow_world();
+    world.send(0, 1, 0, 100);
+    world.send(1, 2, 300, 100);
+    world.wait_until("both were looked at", || world.store.count(Call::Look) >= 2).await;
+    world.registry.send(Retire).await.unwrap();
+    for tag in [1, 2] {
+        world.wait_until("it is given back", || world.verdict(tag) == Some(Verdict::GiveBack)).await;
+    }
+    let (registry, looks) = (world.registry.downgrade(), world.store.count(Call::Look));
+    let World { registry: last, store, .. } = world;
+    drop(last);
+    let end = Instant::now() + DEADLINE;
+    while registry.upgrade().is_some() {
+        assert!(Instant::now() < end, "the registry is still there");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.count(Call::Look), looks, "it patrols no more");
 }

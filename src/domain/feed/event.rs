@@ -107,6 +107,8 @@ pub enum Event {
     Weighed(Evidence),
     /// The bytes cannot be read any more; says why.
     Damaged(String),
+    /// The database understood what this feed asked of it and refuses; says why.
+    Refused(String),
     /// DISTRIBUTED is committed.
     Completed,
     /// FAILED is committed.

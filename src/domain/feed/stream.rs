@@ -73,12 +73,13 @@ pub(super) fn numbered(mut feed: Feed, context: &Context<'_>) -> (Feed, Step) {
     feed.finish_sent = None;
     feed.finish_attempts = 0;
     feed.replay_until = if feed.generation.0 > 1 { feed.committed } else { 0 };
-    if feed.leaving {
-        return release(feed);
-    }
     if pause > Duration::ZERO {
+        if feed.leaving {
+            return release(feed);
+        }
         return feed.wait_slowly(Why::Create, context.now, pause);
     }
+    // Also when leaving: a generation that is written and has no process is lost to the next owner.
     feed.then(Phase::Creating, Step::Create)
 }
 

@@ -758,13 +758,16 @@ fn a_fenced_feed_stops_at_once_wherever_it_is() {
 }
 
 #[test]
-fn a_feed_that_is_to_leave_begins_nothing_and_ends() {
+fn a_feed_that_is_to_leave_begins_nothing_but_what_its_row_waits_for_and_ends() {
     for mut walk in moments() {
         let before = walk.asked.len();
+        let numbering = matches!(walk.last, Step::Number(_));
         walk.hear(Event::Leave { now: false });
         walk.until_end();
-        let begun = |step: &Step| {
-            matches!(step, Step::Push { .. } | Step::Create | Step::Mark | Step::Finish | Step::Look)
+        let begun = |step: &Step| match step {
+            Step::Push { .. } | Step::Mark | Step::Finish | Step::Look => true,
+            Step::Create => !numbering,
+            _ => false,
         };
         let after: Vec<_> = walk.asked[before..].iter().filter(|step| begun(step)).collect();
         assert!(after.is_empty(), "{after:?}");
@@ -789,6 +792,29 @@ fn a_push_in_flight_is_heard_before_leaving_settled() {
     assert_eq!(walk.hear(Event::Leave { now: false }), Step::Stay);
     assert_eq!(walk.clone().hear(Event::Leave { now: true }), Step::Release { settled: false, fed: 50 });
     assert_eq!(walk.go_on(), Step::Release { settled: true, fed: 100 });
+}
+
+#[test]
+fn a_generation_that_is_being_written_gets_its_process_before_leaving_settled() {
+    let mut walk = Walk::of(claim());
+    walk.until(|step| matches!(step, Step::Number(_)));
+    assert_eq!(walk.hear(Event::Leave { now: false }), Step::Stay);
+    assert_eq!(walk.go_on(), Step::Create);
+    assert!(matches!(walk.go_on(), Step::Record(_)));
+    assert_eq!(walk.go_on(), Step::Release { settled: true, fed: 0 });
+}
+
+#[test]
+fn a_refusal_of_the_database_hands_the_session_back_whatever_was_asked() {
+    let asks = |step: &Step| {
+        matches!(step, Step::Number(_) | Step::Record(_) | Step::Push { .. } | Step::Mark | Step::Weigh(_))
+            || matches!(step, Step::Complete | Step::Park(_))
+    };
+    for mut walk in moments().into_iter().filter(|walk| asks(&walk.last)) {
+        walk.hear(Event::Refused("as scripted".into()));
+        assert!(matches!(walk.last, Step::Release { .. }), "{:?}", walk.last);
+        walk.until_end();
+    }
 }
 
 #[test]
@@ -826,7 +852,7 @@ fn possible_answers(walk: &Walk) -> Vec<Event> {
         }
         Step::Weigh(_) => answers.extend([evidence(true, false), evidence(false, true)]),
         Step::Number(_) | Step::Record(_) | Step::Mark | Step::Complete | Step::Park(_) => {
-            answers.push(Event::Fenced);
+            answers.extend([Event::Fenced, Event::Refused("as scripted".into())]);
         }
         Step::Stay | Step::Wait { .. } | Step::CleanUp { .. } | Step::Release { .. } | Step::Stop { .. } => {}
     }

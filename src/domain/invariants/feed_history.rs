@@ -99,6 +99,7 @@ impl FeedHistory {
             | Event::Deleted(_)
             | Event::Weighed(_)
             | Event::Damaged(_)
+            | Event::Refused(_)
             | Event::Parked
             | Event::Cleaned
             | Event::Released => self.outstanding = Outstanding::Nothing,

@@ -32,7 +32,7 @@ fn shared() -> SharedRows {
 }
 
 fn fresh() -> Session {
-    Session { own: None, shared: Some(shared()) }
+    Session { shared: Some(shared()), ..Session::default() }
 }
 
 /// A session with its first 300 bytes stored in chunks of 100.
@@ -85,6 +85,18 @@ fn a_stored_chunk_is_answered_again_in_every_state() {
 }
 
 #[test]
+fn a_session_with_an_unreadable_row_answers_its_duplicates_and_refuses_the_rest() {
+    let what = || Some("flows.status is \"NONSENSE\"".to_owned());
+    let session = Session { shared: None, unreadable: what(), ..begun() };
+    assert_eq!(judged(&session, &chunk(200, 100), &terms()).1, Next::Repeat);
+    for session in [session, Session { unreadable: what(), ..Session::default() }] {
+        let refusal = refused(&session, &chunk(300, 100), &terms());
+        assert_eq!((refusal.kind, refusal.retryable), (RefusalKind::Inconsistent, false));
+        assert!(refusal.reason.contains("NONSENSE"), "{}", refusal.reason);
+    }
+}
+
+#[test]
 fn a_chunk_that_differs_in_anything_is_no_duplicate() {
     let stored = chunk(200, 100);
     let others = [
@@ -108,7 +120,8 @@ fn only_the_newest_sixteen_chunks_are_answered_again() {
 fn a_session_that_takes_no_chunks_says_why() {
     use RefusalKind::{Ended, Inconsistent, Unknown};
     use SessionState::{Done, Expired, Failed};
-    let foreign = Session { own: None, shared: Some(SharedRows { uploaded_bytes: 8192, ..shared() }) };
+    let foreign =
+        Session { shared: Some(SharedRows { uploaded_bytes: 8192, ..shared() }), ..Session::default() };
     let cases = [
         ("nobody knows it", Session::default(), Unknown, "unknown"),
         ("its rows were removed", Session { shared: None, ..begun() }, Unknown, "removed"),

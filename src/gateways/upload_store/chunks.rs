@@ -14,7 +14,7 @@ use crate::gateways::spool::{Run, Stored};
 /// What one unlocked read showed.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// Every session asked for; unknown ones are there with nothing in them.
+    /// Every session asked for; unknown ones are there with nothing in them, and so are those that cannot be read.
     pub sessions: HashMap<SessionId, Session>,
     /// Bytes that sessions with a spool have reserved; read only when a session without a row was asked for.
     pub reserved: i64,

@@ -44,8 +44,8 @@ pub enum Written {
 pub struct Wanted<'a> {
     /// The claiming replica.
     pub me: ReplicaId,
-    /// Sessions it feeds already.
-    pub running: &'a [SessionId],
+    /// Sessions that are not wanted: it feeds them already, or lets them rest.
+    pub except: &'a [SessionId],
     /// Only these, or any.
     pub only: Option<&'a [SessionId]>,
     /// At most so many.

@@ -17,9 +17,20 @@ pub(super) fn get<T: TryGetable>(row: &QueryResult, column: &str) -> Result<T, S
     row.try_get("", column).map_err(StoreError::from)
 }
 
-/// The columns of [`SESSION_COLUMNS`].
-pub(super) fn session(row: &QueryResult) -> Result<Session, StoreError> {
-    Ok(Session { own: own_row(row)?, shared: shared_rows(row)? })
+/// The columns of [`SESSION_COLUMNS`]. What stands in one session's rows must not keep the others from being read.
+fn session(row: &QueryResult) -> Result<Session, StoreError> {
+    let mut unreadable = None;
+    let own = own_row(row).or_else(|error| strange_only(error, &mut unreadable))?;
+    let shared = shared_rows(row).or_else(|error| strange_only(error, &mut unreadable))?;
+    Ok(Session { own, shared, unreadable })
+}
+
+fn strange_only<T>(error: StoreError, unreadable: &mut Option<String>) -> Result<Option<T>, StoreError> {
+    let StoreError::Refused(what) = error else {
+        return Err(error);
+    };
+    *unreadable = Some(what);
+    Ok(None)
 }
 
 /// A session's own and shared rows, found from `k(id)`.
@@ -76,7 +87,7 @@ pub(super) fn state_of(text: &str) -> Result<SessionState, StoreError> {
 /// Reads `videos.status`.
 pub(super) fn video_status_of(text: &str) -> Result<VideoStatus, StoreError> {
     use entity::VideoStatus as Stored;
-    match Stored::try_from_value(&text.to_owned())? {
+    match Stored::try_from_value(&text.to_owned()).map_err(|_| strange("videos.status", text))? {
         Stored::Created => Ok(VideoStatus::Created),
         Stored::Uploading => Ok(VideoStatus::Uploading),
         Stored::Distributed => Ok(VideoStatus::Distributed),
@@ -87,7 +98,7 @@ pub(super) fn video_status_of(text: &str) -> Result<VideoStatus, StoreError> {
 /// Reads `flows.status`.
 pub(super) fn flow_status_of(text: &str) -> Result<FlowStatus, StoreError> {
     use entity::FlowStatus as Stored;
-    match Stored::try_from_value(&text.to_owned())? {
+    match Stored::try_from_value(&text.to_owned()).map_err(|_| strange("flows.status", text))? {
         Stored::Created => Ok(FlowStatus::Created),
         Stored::Uploading => Ok(FlowStatus::Uploading),
         Stored::Processing => Ok(FlowStatus::Processing),
@@ -127,6 +138,9 @@ pub(super) fn sessions(rows: &[QueryResult]) -> Result<HashMap<SessionId, Sessio
     rows.iter().map(|row| Ok((SessionId(get(row, "id")?), session(row)?))).collect()
 }
 
+/// Most characters of a strange value that are told: it goes into logs and answers.
+const TOLD: usize = 60;
+
 fn strange(what: &str, value: &str) -> StoreError {
-    StoreError::Refused(format!("{what} is not readable: {value}"))
+    StoreError::Refused(format!("{what} is {:?}", value.chars().take(TOLD).collect::<String>()))
 }

@@ -168,10 +168,10 @@ impl Tables {
         let rested = row.next_attempt.is_none_or(|at| at <= clock::now());
         let free = match row.owner() {
             None => true,
-            Some(owner) if owner == wanted.me => !wanted.running.contains(&id),
+            Some(owner) if owner == wanted.me => true,
             Some(owner) => wanted.from_expired && !self.lives(owner),
         };
-        work && asked && rested && free && !row.locked
+        work && asked && rested && free && !row.locked && !wanted.except.contains(&id)
     }
 
     fn complete(&mut self, guard: Guard, claim: &Claim) -> Written {

@@ -121,7 +121,7 @@ impl Row {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session { own: self.own.clone(), shared: self.shared }
+        Session { own: self.own.clone(), shared: self.shared, unreadable: None }
     }
 
     pub(super) fn reserves(&self) -> bool {

@@ -12,7 +12,10 @@ use crate::domain::feed::Claim;
 use crate::domain::ids::{Epoch, FlowId, Generation, SessionId, VideoId};
 use crate::domain::status::SessionState;
 
-/// `$1` me, `$2` running here, `$3` only these or NULL, `$4` limit, `$5` start bytes, `$6` from expired owners too.
+/// Longer ago than anything that a claim tells of.
+const A_CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// `$1` me, `$2` not these, `$3` only these or NULL, `$4` limit, `$5` start bytes, `$6` from expired owners too.
 ///
 /// The old `settled` and owner are read under the row's lock, in the CTE: `RETURNING` would give the new ones.
 const CLAIM: &str = "WITH candidate AS (\
@@ -22,7 +25,8 @@ const CLAIM: &str = "WITH candidate AS (\
      AND (s.state = 'SEALED' OR s.generation > 0 OR s.committed >= $5) \
      AND (s.next_attempt_at IS NULL OR s.next_attempt_at <= clock_timestamp()) \
      AND ($3::uuid[] IS NULL OR s.session_id = ANY($3)) \
-     AND (s.owner IS NULL OR (s.owner = $1 AND s.session_id <> ALL($2)) \
+     AND s.session_id <> ALL($2) \
+     AND (s.owner IS NULL OR s.owner = $1 \
      OR (s.owner <> $1 AND $6 AND NOT EXISTS (SELECT 1 FROM uploader.replica r \
      WHERE r.replica_id = s.owner AND r.lease_until > clock_timestamp()))) \
      ORDER BY s.state = 'SEALED' DESC, s.created_at LIMIT $4 FOR NO KEY UPDATE OF s SKIP LOCKED) \
@@ -38,7 +42,7 @@ pub(super) async fn claim(db: &DatabaseConnection, wanted: &Wanted<'_>) -> Resul
     let only = wanted.only.map_or(sea_orm::Value::Array(sea_orm::sea_query::ArrayType::Uuid, None), uuids);
     let values = [
         wanted.me.0.into(),
-        uuids(wanted.running),
+        uuids(wanted.except),
         only,
         wanted.limit.into(),
         wanted.start_bytes.into(),
@@ -50,7 +54,9 @@ pub(super) async fn claim(db: &DatabaseConnection, wanted: &Wanted<'_>) -> Resul
 
 fn read(row: &QueryResult) -> Result<Claim, StoreError> {
     let ago = |column: &str| -> Result<Option<Duration>, StoreError> {
-        Ok(get::<Option<f64>>(row, column)?.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+        // An infinite timestamp is a row that somebody wrote by hand; it must not end the claiming actor.
+        let span = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(A_CENTURY);
+        Ok(get::<Option<f64>>(row, column)?.map(span))
     };
     Ok(Claim {
         session: SessionId(get(row, "session_id")?),
