@@ -96,6 +96,7 @@ impl Actor for FflowRouter {
         self.flushing = false;
         self.sweeping = false;
         ctx.run_interval(FLUSH, |router, ctx| router.flush(ctx));
+        self.watch_redis(ctx);
         ctx.run_interval(self.stray_round.interval, |router, ctx| {
             let round = router.sweep(ctx).map(|_, _, _| ());
             ctx.spawn(round);
@@ -196,7 +197,7 @@ impl FflowRouter {
                 Err(reason) => self.refused(reason),
             },
             Err(FflowError::NotSent(reason)) => {
-                self.readiness.set(Dependency::Fflow, State::Degraded("not reached".to_owned()));
+                self.readiness.set(Dependency::Fflow, State::Degraded(format!("not reached: {reason}")));
                 Opened::NotSent(reason)
             }
             Err(error @ (FflowError::Status { .. } | FflowError::Unknown(_))) => {

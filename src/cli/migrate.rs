@@ -40,7 +40,8 @@ impl fmt::Display for Migrated {
 pub(super) async fn run(ask: &Migrate, config: &Config, output: Output) -> anyhow::Result<Outcome> {
     let db = pool::open(&config.database, 1).await.context("the database cannot be reached")?;
     if ask.shared_tables {
-        let columns = if ask.bigint { migration::ByteColumns::BigInt } else { migration::ByteColumns::Integer };
+        let columns =
+            if ask.bigint { migration::ByteColumns::BigInt } else { migration::ByteColumns::Integer };
         migration::shared_tables(&db, columns).await?;
     }
     let before = migration::up(&db).await?;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod link;
+mod transport;
 mod wire;
 
 use async_trait::async_trait;

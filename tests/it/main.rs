@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
+mod certificates;
 mod chunk_road;
 mod client;
 mod farm;
@@ -11,4 +12,5 @@ mod janitor;
 mod real_video;
 mod refusals;
 mod routes;
+mod tls;
 mod world;

@@ -6,9 +6,11 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::{self, Connection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::StoreError;
 use crate::config::DatabaseConfig;
+use crate::gateways::tls;
 
 /// The server looks for a silent client after this many seconds, and gives it up three probes later.
 const KEEPALIVE_SECONDS: &str = "15";
@@ -23,8 +25,9 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
         .acquire_timeout(config.connect_timeout)
         .sqlx_logging(false);
     let server_side = server_side(config);
+    let trusted = config.clone();
     options.map_sqlx_postgres_opts(move |postgres| {
-        postgres
+        trusting(postgres, &trusted)
             .application_name("uploader-v4")
             .options(server_side.iter().map(|(name, value)| (name, value)))
     });
@@ -40,10 +43,20 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
 
 /// One connection before the pool: a pool waits out its deadline and then no longer knows why it got none.
 async fn knock(config: &DatabaseConfig) -> Result<(), StoreError> {
-    let refused = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
+    let refused = |error: sqlx::Error| StoreError::Unavailable(tls::explained(error.to_string()));
     let options: PgConnectOptions = config.url.expose_secret().parse().map_err(refused)?;
-    let connection = PgConnection::connect_with(&options).await.map_err(refused)?;
+    let connection = PgConnection::connect_with(&trusting(options, config)).await.map_err(refused)?;
     connection.close().await.map_err(refused)
+}
+
+/// The address decides how far the server is checked (`sslmode`); its own `sslrootcert` comes first.
+fn trusting(options: PgConnectOptions, config: &DatabaseConfig) -> PgConnectOptions {
+    let own = Url::parse(config.url.expose_secret())
+        .is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "sslrootcert"));
+    match config.trust.pem().filter(|_| !own) {
+        Some(pem) => options.ssl_root_cert_from_pem(pem.to_vec()),
+        None => options,
+    }
 }
 
 fn server_side(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
