@@ -12,5 +12,6 @@ mod janitor;
 mod real_video;
 mod refusals;
 mod routes;
+mod secrets;
 mod tls;
 mod world;
