@@ -65,6 +65,11 @@ impl CorrelationId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the binding `reply.*` routes its reply: a dot begins another word of the routing key.
+    pub fn is_one_word(&self) -> bool {
+        !self.0.contains('.')
+    }
 }
 
 /// The number of an ffmpeg process of a session: 1 for the first, 0 while there was none.

@@ -70,6 +70,10 @@ impl AmqpConsumer {
         let routed = outcome.is_ok_and(|published| published == Published::Confirmed);
         match self.ledger.get(id).map(|open| open.stage.clone()) {
             Some(Stage::Publishing(reply)) if routed => self.ack(id, &reply, false, ctx),
+            // No topology will ever route it: given back, it would come again for ever.
+            Some(Stage::Publishing(reply)) if !reply.correlation.is_one_word() => {
+                self.reject(id, "no queue is bound to a correlation id of several words", ctx);
+            }
             Some(Stage::Publishing(_)) => {
                 tracing::warn!(delivery.tag = id.tag, "no queue takes replies, the chunk goes back");
                 self.give_back(id, ctx);
