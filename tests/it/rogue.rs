@@ -47,11 +47,11 @@ pub enum Reply {
     Body(u16, String),
     /// This status and `Location`.
     Redirect(u16, String),
-    /// A 201 whose body never ends.
+    /// A 200 whose body never ends.
     EndlessBody,
-    /// A 201 whose body never ends, a byte every 100 ms.
+    /// A 200 whose body never ends, a byte every 100 ms.
     Drip,
-    /// A 201 whose headers never end.
+    /// A 200 whose headers never end.
     EndlessHead,
 }
 
@@ -132,6 +132,9 @@ async fn serve(
     answer(stream.into_inner(), reply, given).await
 }
 
+/// The head of a body of no stated length.
+const CHUNKED: &str = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n";
+
 async fn answer(mut stream: TcpStream, reply: Reply, given: &AtomicU64) -> std::io::Result<()> {
     let (head, endless, pause) = match reply {
         Reply::Body(status, body) => {
@@ -145,9 +148,9 @@ async fn answer(mut stream: TcpStream, reply: Reply, given: &AtomicU64) -> std::
             );
             return stream.write_all(head.as_bytes()).await;
         }
-        Reply::EndlessBody => ("HTTP/1.1 201 X\r\n\r\n", vec![b' '; 64 << 10], None),
-        Reply::Drip => ("HTTP/1.1 201 X\r\n\r\n", vec![b' '], Some(Duration::from_millis(100))),
-        Reply::EndlessHead => ("HTTP/1.1 201 X\r\n", b"X-More: and more, and more\r\n".repeat(1000), None),
+        Reply::EndlessBody => (CHUNKED, [b"10000\r\n", &[b' '; 64 << 10][..], b"\r\n"].concat(), None),
+        Reply::Drip => (CHUNKED, b"1\r\n \r\n".to_vec(), Some(Duration::from_millis(100))),
+        Reply::EndlessHead => ("HTTP/1.1 200 X\r\n", b"X-More: and more, and more\r\n".repeat(1000), None),
     };
     stream.write_all(head.as_bytes()).await?;
     loop {

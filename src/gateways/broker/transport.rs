@@ -113,6 +113,7 @@ impl Reactor for Kit {
         &self,
         addr: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        async move { Ok((Box::new(TcpStream::connect(addr).await?) as Box<dyn Bytes>).compat()) }
+        let opening = TcpStream::connect(addr);
+        async move { Ok((Box::new(opening.await?) as Box<dyn Bytes>).compat()) }
     }
 }
