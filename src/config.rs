@@ -12,6 +12,7 @@ mod layers;
 mod origin;
 mod report;
 mod sections;
+mod trust;
 mod units;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 pub use origin::Origin;
 pub use report::{Report, Setting};
 pub use sections::*;
+pub use trust::Trust;
 pub use units::parse_size;
 
 /// What the settings are made from, besides the built-in defaults.
@@ -112,7 +114,7 @@ impl Config {
             figment = derive::complete(figment, &mut notes, &mut problems);
         }
         fail_on(&mut problems)?;
-        let config = layers::extract(&figment).map_err(|problems| ConfigError { problems })?;
+        let mut config = layers::extract(&figment).map_err(|problems| ConfigError { problems })?;
         let origins = known.iter().map(|key| (key.clone(), layers::origin(&figment, key))).collect();
         let provenance = Provenance { origins, notes };
         problems.extend(bounds::check(&config).into_iter().map(|broken| {
@@ -122,8 +124,26 @@ impl Config {
                 format!("{}, found {}", broken.expected, broken.found),
             )
         }));
+        problems.extend(
+            config
+                .trust()
+                .map_err(|reason| Problem::new("tls.ca_file", provenance.of("tls.ca_file"), reason))
+                .err(),
+        );
         fail_on(&mut problems)?;
         Ok((config, provenance))
+    }
+
+    /// Reads `tls.ca_file`, if there is one, and hands it to every section that connects.
+    fn trust(&mut self) -> Result<(), String> {
+        let Some(path) = &self.tls.ca_file else { return Ok(()) };
+        let trust = Trust::read(path)?;
+        self.amqp.trust = trust.clone();
+        self.database.trust = trust.clone();
+        self.redis.trust = trust.clone();
+        self.fflow.trust = trust.clone();
+        self.holder.trust = trust;
+        Ok(())
     }
 
     /// The effective settings with their origins, secrets redacted, for `uploader-v4 config`.

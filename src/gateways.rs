@@ -5,4 +5,5 @@ pub mod fflow;
 pub mod holder;
 pub mod route_store;
 pub mod spool;
+mod tls;
 pub mod upload_store;

@@ -13,7 +13,7 @@ const MAX_LINES: usize = 300;
 const TREES: [&str; 5] = ["src", "peers/src", "devstack/src", "entity/src", "migration/src"];
 
 /// External crates that have one home. `app` and `main` put things together and may name what they hand on.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("lapin", &["gateways::broker"]),
     ("redis", &["gateways::route_store"]),
     ("sea_orm", &["gateways::upload_store", "app"]),
@@ -30,10 +30,13 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("anyhow", &["app", "cli"]),
     ("indicatif", &["cli"]),
     ("metrics_exporter_prometheus", &["metrics"]),
+    ("rustls", &["config", "gateways"]),
+    ("tokio_rustls", &["gateways::broker"]),
+    ("async_rs", &["gateways::broker"]),
 ];
 
 /// What a module of the root crate may use of the same crate. The first part that fits a module's path counts.
-const LAW: [(&str, &[&str]); 21] = [
+const LAW: [(&str, &[&str]); 22] = [
     ("domain", &["domain"]),
     ("fault", &[]),
     ("readiness", &["messages", "metrics"]),
@@ -43,12 +46,16 @@ const LAW: [(&str, &[&str]); 21] = [
     ("lease", &["clock", "domain"]),
     ("ticket", &["metrics", "domain"]),
     ("messages", &["ticket", "domain"]),
-    ("gateways::broker", &["gateways::broker", "ticket", "config", "fault", "domain"]),
+    ("gateways::broker", &["gateways::broker", "gateways::tls", "ticket", "config", "fault", "domain"]),
     ("gateways::spool", &["gateways::spool", "config", "fault", "domain"]),
-    ("gateways::route_store", &["gateways::route_store", "config", "fault", "domain"]),
-    ("gateways::upload_store", &["gateways::upload_store", "gateways::spool", "config", "fault", "domain"]),
-    ("gateways::fflow", &["gateways::fflow", "config", "fault", "domain"]),
-    ("gateways::holder", &["gateways::holder", "config", "fault", "domain"]),
+    ("gateways::route_store", &["gateways::route_store", "gateways::tls", "config", "fault", "domain"]),
+    (
+        "gateways::upload_store",
+        &["gateways::upload_store", "gateways::spool", "gateways::tls", "config", "fault", "domain"],
+    ),
+    ("gateways::fflow", &["gateways::fflow", "gateways::tls", "config", "fault", "domain"]),
+    ("gateways::holder", &["gateways::holder", "gateways::tls", "config", "fault", "domain"]),
+    ("gateways::tls", &["config"]),
     ("http", &["readiness", "config", "metrics"]),
     ("supervision", &["messages", "metrics", "clock", "domain"]),
     ("telemetry", &["config"]),

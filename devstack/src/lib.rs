@@ -26,6 +26,7 @@ pub use ports::PortLease;
 pub use process::{Process, ProcessBuilder, Signal};
 pub use proxy::TcpProxy;
 pub use sandbox::Sandbox;
+pub use servers::Identity;
 pub use servers::nginx::Nginx;
 pub use servers::nginx::balancer::Balancer;
 pub use servers::postgres::{Kill, Postgres};

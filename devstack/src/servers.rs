@@ -5,6 +5,7 @@ pub mod postgres;
 pub mod rabbitmq;
 pub mod redis;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -14,6 +15,17 @@ use crate::wait::retry_until;
 
 /// How often a server is started on fresh ports when it does not come up: something else may have taken one.
 pub(crate) const START_ATTEMPTS: usize = 3;
+
+/// How a server shows who it is: three PEM files that already exist.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate of the authority that signed it.
+    pub authority: PathBuf,
+    /// The server's own certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
 
 /// Talks to a starting server until it answers sensibly.
 ///

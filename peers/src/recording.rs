@@ -47,6 +47,8 @@ pub struct RecordingOptions {
     pub proxy_body_limit: Option<u64>,
     /// After this long the balancer answers 504 while the work goes on; `None` waits for ever.
     pub proxy_timeout: Option<Duration>,
+    /// The address that creates answer with, of a proxy in front; `None` for the server's own.
+    pub public_url: Option<String>,
     /// How many bytes of each flow are kept whole, beside their count and digest.
     pub keep_bytes: usize,
 }
@@ -60,6 +62,7 @@ impl Default for RecordingOptions {
             answer_base_address: false,
             proxy_body_limit: Some(1 << 20),
             proxy_timeout: None,
+            public_url: None,
             keep_bytes: 16 << 20,
         }
     }
@@ -99,8 +102,9 @@ impl RecordingFflow {
     pub fn start(options: RecordingOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
+        let public_url = options.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let shared = Arc::new(Shared {
-            ledger: Mutex::new(Ledger::new(options, format!("http://{address}"), Instant::now())),
+            ledger: Mutex::new(Ledger::new(options, public_url, Instant::now())),
             changed: tokio::sync::watch::Sender::new(0),
         });
         let (tell, told) = std::sync::mpsc::channel();

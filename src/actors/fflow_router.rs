@@ -100,6 +100,7 @@ impl Actor for FflowRouter {
             return;
         }
         ctx.run_interval(FLUSH, |router, ctx| router.flush(ctx));
+        self.watch_redis(ctx);
         ctx.run_interval(self.stray_round.interval, |router, ctx| {
             let round = router.sweep(ctx).map(|_, _, _| ());
             ctx.spawn(round);
@@ -209,7 +210,7 @@ impl FflowRouter {
                 Err(reason) => self.refused(reason),
             },
             Err(FflowError::NotSent(reason)) => {
-                self.readiness.set(Dependency::Fflow, State::Degraded("not reached".to_owned()));
+                self.readiness.set(Dependency::Fflow, State::Degraded(format!("not reached: {reason}")));
                 Opened::NotSent(reason)
             }
             Err(error @ (FflowError::Status { .. } | FflowError::Unknown(_))) => {

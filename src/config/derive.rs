@@ -1,16 +1,21 @@
 //! Values that follow from others: complete addresses with credentials, the default allow-list, the host's name.
 
+use std::path::Path;
+
 use figment::Figment;
 use figment::value::Value;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::layers::{self, Layer};
-use super::{Origin, Problem};
+use super::{Origin, Problem, Trust};
 
 /// Parameters of a PostgreSQL address that the driver understands; JDBC has many more.
 const DATABASE_PARAMETERS: [&str; 8] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "options", "host", "port"];
+
+/// How far PostgreSQL is encrypted and checked; without one of them: `prefer`, which checks nobody.
+const DATABASE_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 const DATABASE_FORM: &str = "expected [jdbc:]postgresql://[user[:password]@]host[:port]/database";
 const AMQP_FORM: &str = "expected amqp://[user:password@]host[:port][/vhost], or amqps://";
@@ -83,6 +88,7 @@ fn database(figment: &Figment, notes: &mut Vec<String>) -> Result<Option<Layer>,
         return Err(wrong());
     }
     let in_query = take_parameters(&mut url, notes);
+    encryption(&url).map_err(|expected| refused(figment, "database.url", &expected))?;
     let credentials = credentials(figment, &url, in_query)?;
     url.set_scheme("postgresql").map_err(|()| wrong())?;
     if let Some((user, password)) = credentials.values {
@@ -139,6 +145,22 @@ fn shield(text: &str) -> String {
     text.replace('%', "%25")
 }
 
+/// A misspelt mode or a missing authority is no reason to try for ever.
+fn encryption(url: &Url) -> Result<(), String> {
+    for (name, text) in url.query_pairs() {
+        match &*name {
+            "sslmode" if !DATABASE_MODES.contains(&&*text) => {
+                return Err(format!("expected sslmode to be one of {}", DATABASE_MODES.join(", ")));
+            }
+            "sslrootcert" => {
+                drop(Trust::read(Path::new(&*text)).map_err(|reason| format!("sslrootcert: {reason}"))?)
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct InQuery {
     user: Option<String>,
@@ -149,16 +171,21 @@ struct InQuery {
 fn take_parameters(url: &mut Url, notes: &mut Vec<String>) -> InQuery {
     let mut found = InQuery::default();
     let mut kept: Vec<(String, String)> = Vec::new();
+    let mut strict = false;
     for (name, text) in url.query_pairs().into_owned() {
         match name.as_str() {
             "user" => found.user = Some(text),
             "password" => found.password = Some(text),
             "ApplicationName" => kept.push(("application_name".into(), text)),
-            "ssl" if text != "false" => kept.push(("sslmode".into(), "require".into())),
+            "ssl" if text != "false" => strict = true,
             known if DATABASE_PARAMETERS.contains(&known) => kept.push((name, text)),
             _ => notes
                 .push(format!("the parameter {name} of database.url has no meaning here and is left out")),
         }
+    }
+    // What it means to JDBC, too, but a mode that is written out wins.
+    if strict && !kept.iter().any(|(name, _)| name == "sslmode") {
+        kept.push(("sslmode".into(), "verify-full".into()));
     }
     url.set_query(None);
     if !kept.is_empty() {

@@ -4,6 +4,7 @@
 //! `UPLOADER_<SECTION>_<KEY>`, some with a shorter name beside it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use figment::value::Value;
 
@@ -14,6 +15,9 @@ use super::layers::{Layer, SECRETS};
 pub(super) const CONFIG_VARIABLE: &str = "UPLOADER_CONFIG";
 
 const PREFIX: &str = "UPLOADER_";
+
+/// The longest file that holds one secret.
+const MOST_SECRET_BYTES: u64 = 64 << 10;
 
 /// Names from the time before this service; the ones that end in `true` take whole milliseconds.
 const INHERITED: [(&str, &str, bool); 17] = [
@@ -122,7 +126,7 @@ fn lookup(
         problems.push(Problem::new(&binding.key, file_origin, expected));
         return None;
     }
-    match std::fs::read_to_string(path) {
+    match read_secret(path) {
         Ok(text) => Some((text.trim_end_matches(['\r', '\n']).to_owned(), file_origin)),
         Err(error) => {
             problems.push(Problem::new(
@@ -133,6 +137,16 @@ fn lookup(
             None
         }
     }
+}
+
+/// A secret is short; a path that leads to something endless is a mistake.
+fn read_secret(path: &str) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MOST_SECRET_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_SECRET_BYTES {
+        return Err(std::io::Error::other(format!("it is longer than {MOST_SECRET_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 /// Gives a text the type that the setting's default has; a text that does not fit stays one, and is refused later.

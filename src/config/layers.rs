@@ -126,8 +126,10 @@ pub(super) fn explain(figment: &Figment, error: Error) -> Vec<Problem> {
         let key = error.path.join(".");
         let expected = match &error.kind {
             Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
-                let found =
-                    if SECRETS.contains(&key.as_str()) { "something else".into() } else { found.to_string() };
+                let found = found.to_string();
+                // An address where none with credentials is allowed may hold some all the same.
+                let secret = SECRETS.contains(&key.as_str()) || found.contains('@');
+                let found = if secret { "something else".into() } else { found };
                 format!("expected {}, found {found}", plain_words(wanted))
             }
             other => other.to_string(),

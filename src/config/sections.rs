@@ -5,6 +5,7 @@
 mod roads;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -14,6 +15,7 @@ use url::Url;
 pub use roads::{ChunkConfig, FeedConfig, SpoolConfig, SpoolLimit};
 
 use super::origin::Origin;
+use super::trust::Trust;
 use super::units;
 
 /// All settings of one process.
@@ -41,6 +43,8 @@ pub struct Config {
     pub janitor: JanitorConfig,
     /// Health and metrics.
     pub http: HttpConfig,
+    /// Encrypted connections.
+    pub tls: TlsConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -78,6 +82,9 @@ pub struct AmqpConfig {
     pub blocked_grace: Duration,
     /// Replies kept back at most while publishing is blocked.
     pub kept_replies: usize,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }
 
 /// PostgreSQL.
@@ -102,6 +109,9 @@ pub struct DatabaseConfig {
     pub idle_in_transaction_timeout: Duration,
     /// Whether `serve` brings the schema up to date.
     pub migrate: bool,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }
 
 /// The route cache.
@@ -116,6 +126,9 @@ pub struct RedisConfig {
     /// Life of a route.
     #[serde(with = "units::duration")]
     pub route_ttl: Duration,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }
 
 /// The farm of ffmpeg processes.
@@ -145,6 +158,9 @@ pub struct FflowConfig {
     /// Pause of creates after a refused address.
     #[serde(with = "units::duration")]
     pub refused_pause: Duration,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }
 
 /// The server of finished videos.
@@ -159,6 +175,9 @@ pub struct HolderConfig {
     /// Pause between two looks.
     #[serde(with = "units::duration")]
     pub poll: Duration,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }
 
 /// This process among its equals.
@@ -207,6 +226,14 @@ pub struct HttpConfig {
     /// Address to listen on.
     #[serde(with = "units::listen_address")]
     pub addr: SocketAddr,
+}
+
+/// Encrypted connections.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct TlsConfig {
+    /// PEM file of authorities that are trusted besides the platform's.
+    #[serde(with = "units::optional_path")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How log lines look.

@@ -144,6 +144,49 @@ fn a_parameter_that_only_jdbc_knows_is_left_out_with_a_note() {
 }
 
 #[test]
+fn a_database_is_checked_as_its_address_says_and_a_misspelt_mode_is_refused() {
+    let name = "DB_CONNECTION_STRING";
+    let url = |query: &str| {
+        let address = format!("jdbc:postgresql://u:p@h/d{query}");
+        load(&[(name, &address)]).database.url.expose_secret().to_owned()
+    };
+    assert_eq!(url(""), "postgresql://u:p@h/d");
+    assert_eq!(url("?ssl=true"), "postgresql://u:p@h/d?sslmode=verify-full");
+    assert_eq!(url("?ssl=false"), "postgresql://u:p@h/d");
+    assert_eq!(url("?ssl=true&sslmode=verify-ca"), "postgresql://u:p@h/d?sslmode=verify-ca");
+    let text = refusal(&[(name, "postgresql://u:hunter2@h/d?sslmode=verify_full")]);
+    assert!(text.contains("verify-full") && !text.contains("hunter2"), "{text}");
+    let text = refusal(&[(name, "postgresql://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/nowhere")]);
+    assert!(text.contains("sslrootcert: /nowhere cannot be read") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_file_of_authorities_must_hold_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let name = "UPLOADER_TLS_CA_FILE";
+    let refused = |content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        refusal(&[(name, path.to_str().unwrap())])
+    };
+    assert!(
+        refusal(&[(name, "/nowhere")])
+            .contains("tls.ca_file (from environment variable UPLOADER_TLS_CA_FILE)")
+    );
+    assert!(refused(b"").contains("holds no certificate"));
+    assert!(
+        refused(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").contains("is no PEM file")
+    );
+    let no_certificate = b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+    assert!(refused(no_certificate).contains("bad certificate"));
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&path, key.cert.pem()).unwrap();
+    let config = load(&[(name, path.to_str().unwrap())]);
+    assert_eq!(config.redis.trust.roots().len(), 1);
+    assert!(load(&[]).redis.trust.roots().is_empty());
+}
+
+#[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let (_dir, mut sources) = file("[feed]\nmax_feeds = 5\nsweep = \"2s\"\n[spool]\nmax_bytes = 104857600\n");
     sources.env.insert("UPLOADER_FEED_SWEEP".into(), "3s".into());
@@ -221,7 +264,12 @@ fn every_secret_may_come_from_a_file() {
         assert!(provenance.of(key).contains(&name), "{}", provenance.of(key));
         let text = refusal(&[(&name, &path), (variable, value)]);
         assert!(text.contains("set only one") && !text.contains("secret"), "{text}");
-        assert!(refusal(&[(&name, "/nowhere")]).contains(&name));
+        for (unreadable, why) in
+            [("/nowhere", "No such file"), ("/", "directory"), ("/dev/zero", "longer than")]
+        {
+            let text = refusal(&[(&name, unreadable)]);
+            assert!(text.contains(&name) && text.contains(why), "{text}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -42,6 +43,13 @@ text_form!(web_address, Url, WEB_ADDRESS, parse_web_address, Url::to_string);
 text_form!(optional_web_address, Option<Url>, WEB_ADDRESS, parse_optional_web_address, |value| {
     value.as_ref().map(Url::to_string).unwrap_or_default()
 });
+text_form!(
+    optional_path,
+    Option<PathBuf>,
+    "a path",
+    |text| Some(Some(PathBuf::from(text)).filter(|_| !text.is_empty())),
+    |value| { value.as_ref().map(|path| path.display().to_string()).unwrap_or_default() }
+);
 text_form!(origins, Vec<Origin>, ORIGINS, parse_origins, |value| join(value.iter(), Origin::to_string));
 text_form!(spool_limit, SpoolLimit, SPOOL_LIMIT, parse_spool_limit, |value| format_spool_limit(*value));
 text_form!(listen_address, SocketAddr, LISTEN, |text| text.parse().ok(), SocketAddr::to_string);

@@ -4,6 +4,7 @@ mod connection;
 mod link;
 mod sender;
 mod survey;
+mod transport;
 pub mod wire;
 
 use async_trait::async_trait;

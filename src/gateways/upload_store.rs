@@ -15,6 +15,7 @@ pub mod survey;
 mod writes;
 
 use crate::fault::{Classified, Fault};
+use crate::gateways::tls;
 
 /// Why PostgreSQL did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ impl Classified for StoreError {
 
 impl From<sea_orm::DbErr> for StoreError {
     fn from(error: sea_orm::DbErr) -> Self {
-        let text = error.to_string();
+        let text = tls::explained(error.to_string());
         match sqlstate(&error) {
             // A class of connection, resources, operator intervention, rollback, or lock: run again.
             Some(code)

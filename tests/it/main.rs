@@ -2,12 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
+mod certificates;
 mod chunk_road;
 mod client;
 mod farm;
 mod faults;
 mod feed_road;
 mod hand_over;
+mod hostile;
 mod janitor;
 mod janitor_load;
 mod leaving;
@@ -15,9 +17,12 @@ mod metrics;
 mod operator;
 mod real_video;
 mod refusals;
+mod rogue;
 mod routes;
+mod secrets;
 mod send;
 mod sessions;
 mod strange_rows;
+mod tls;
 mod upgrade;
 mod world;

@@ -3,13 +3,15 @@
 //! It survives the death of its own processes but not that of the machine: nothing is synced to disk, which
 //! makes tests fast and loses nothing that a killed process could lose.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::User;
 
-use super::{START_ATTEMPTS, ready};
+use super::{Identity, START_ATTEMPTS, ready};
 use crate::database;
 use crate::ports::PortLease;
 use crate::process::{Process, Signal};
@@ -58,10 +60,25 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed, or does not answer a query within a minute.
     pub async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::start_as(workspace, None).await
+    }
+
+    /// Like `start`, but clients that ask for it are spoken to with TLS.
+    ///
+    /// # Errors
+    /// As `start`; also when it cannot use the identity.
+    pub async fn start_tls(workspace: &Workspace, identity: &Identity) -> anyhow::Result<Self> {
+        Self::start_as(workspace, Some(identity)).await
+    }
+
+    async fn start_as(workspace: &Workspace, identity: Option<&Identity>) -> anyhow::Result<Self> {
         let user = unprivileged_user()?;
         let data = workspace.reachable_folder("postgres")?;
         let log = workspace.log("postgres");
         make_cluster(&data, &log, user.as_ref()).await?;
+        if let Some(identity) = identity {
+            encrypt(&data, identity, user.as_ref())?;
+        }
         let mut failure = anyhow::anyhow!("never tried");
         for _ in 0..START_ATTEMPTS {
             let port = PortLease::take()?;
@@ -163,6 +180,23 @@ async fn make_cluster(data: &Path, log: &Path, user: Option<&User>) -> anyhow::R
         bail!("initdb failed ({status}){}", initdb.log_for_error());
     }
     Ok(())
+}
+
+/// Gives the cluster an identity under the names that it looks for; the key must be the server's alone.
+fn encrypt(data: &Path, identity: &Identity, user: Option<&User>) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for (from, name) in [(&identity.certificate, "server.crt"), (&identity.key, "server.key")] {
+        let to = data.join(name);
+        std::fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))?;
+        std::os::unix::fs::chown(
+            &to,
+            user.map(|user| user.uid.as_raw()),
+            user.map(|user| user.gid.as_raw()),
+        )?;
+    }
+    let mut settings = File::options().append(true).open(data.join("postgresql.conf"))?;
+    settings.write_all(b"ssl = on\n").context("cannot write postgresql.conf")
 }
 
 async fn launch(data: &Path, log: &Path, user: Option<User>, port: &PortLease) -> anyhow::Result<Process> {

@@ -10,7 +10,7 @@ use lapin::{Connection, ConnectionProperties};
 
 use self::files::Files;
 use self::management::{Management, QueueDepth};
-use super::{START_ATTEMPTS, ready};
+use super::{Identity, START_ATTEMPTS, ready};
 use crate::ports::PortLease;
 use crate::process::{Process, Signal};
 use crate::tools::Tool;
@@ -24,6 +24,8 @@ const TALK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Ports {
     amqp: PortLease,
+    /// Only of a broker with an identity.
+    amqps: Option<PortLease>,
     management: PortLease,
     distribution: PortLease,
     epmd: PortLease,
@@ -45,10 +47,22 @@ impl RabbitMq {
     /// # Errors
     /// When RabbitMQ is not installed, or does not open a channel and answer on its management port in time.
     pub async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::start_as(workspace, None).await
+    }
+
+    /// Starts a broker that, beside its plain port, speaks TLS on another one.
+    ///
+    /// # Errors
+    /// As `start`; also when it cannot use the identity.
+    pub async fn start_tls(workspace: &Workspace, identity: &Identity) -> anyhow::Result<Self> {
+        Self::start_as(workspace, Some(identity)).await
+    }
+
+    async fn start_as(workspace: &Workspace, identity: Option<&Identity>) -> anyhow::Result<Self> {
         let mut failure = anyhow::anyhow!("never tried");
         for _ in 0..START_ATTEMPTS {
-            let ports = Ports::take()?;
-            let files = Files::write(workspace, &ports)?;
+            let ports = Ports::take(identity.is_some())?;
+            let files = Files::write(workspace, &ports, identity)?;
             match launch_both(&files, &ports).await {
                 Ok((process, epmd)) => return Ok(Self { process, epmd, files, ports }),
                 Err(error) => failure = error,
@@ -104,6 +118,12 @@ impl RabbitMq {
         self.ports.amqp.number()
     }
 
+    /// The port that speaks TLS, if the broker was started so.
+    #[must_use]
+    pub fn tls_port(&self) -> Option<u16> {
+        self.ports.amqps.as_ref().map(PortLease::number)
+    }
+
     /// The management API.
     #[must_use]
     pub fn management(&self) -> Management {
@@ -142,9 +162,10 @@ impl RabbitMq {
 }
 
 impl Ports {
-    fn take() -> anyhow::Result<Self> {
+    fn take(encrypted: bool) -> anyhow::Result<Self> {
         Ok(Self {
             amqp: PortLease::take()?,
+            amqps: encrypted.then(PortLease::take).transpose()?,
             management: PortLease::take()?,
             distribution: PortLease::take()?,
             epmd: PortLease::take()?,

@@ -34,6 +34,7 @@ fn config() -> FflowConfig {
         delete_timeout: Duration::from_millis(50),
         body_limit: 1024,
         refused_pause: Duration::from_millis(200),
+        trust: Default::default(),
     }
 }
 

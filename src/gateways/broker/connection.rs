@@ -12,6 +12,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use secrecy::ExposeSecret;
 
 use super::link::LapinLink;
+use super::transport;
 use super::wire::{short, sorted};
 use super::{Broker, BrokerError, BrokerLink};
 use crate::config::AmqpConfig;
@@ -40,7 +41,9 @@ impl LapinBroker {
         let uri = address(self.config.url.expose_secret(), self.config.heartbeat)?;
         let name = format!("{} {purpose}", self.name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        in_time(Connection::connect_uri(uri, properties)).await
+        let trust = self.config.trust.clone();
+        let open = async move |uri: AMQPUri, _| Ok(transport::open(&uri, &trust).await?);
+        in_time(Connection::connector(uri, transport::runtime(), open, properties)).await
     }
 }
 

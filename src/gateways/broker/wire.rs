@@ -6,6 +6,7 @@ use lapin::{BasicProperties, ErrorKind};
 
 use super::BrokerError;
 use crate::domain::chunk::{CORRELATION_ID, Field, Headers, RawDelivery, SESSION_ID, SIZE, START_BYTE};
+use crate::gateways::tls;
 use crate::ticket::Reply;
 
 /// `ack` or `nack`.
@@ -101,7 +102,7 @@ pub(super) fn sorted(error: &lapin::Error) -> BrokerError {
         ErrorKind::ProtocolError(error) if REFUSALS.contains(&error.get_id()) => {
             BrokerError::Refused(error.get_message().to_string())
         }
-        _ => BrokerError::Lost(error.to_string()),
+        _ => BrokerError::Lost(tls::explained(error.to_string())),
     }
 }
 

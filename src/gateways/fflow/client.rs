@@ -18,6 +18,7 @@ use super::{Fflow, FflowError};
 use crate::config::FflowConfig;
 use crate::domain::ids::FlowName;
 use crate::domain::route::FlowUrl;
+use crate::gateways::tls;
 
 /// A connection that has not opened by then is given up; nothing was sent on it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +44,12 @@ impl AwcFflow {
     pub fn new(config: FflowConfig, max_feeds: usize) -> Self {
         let limit = max_feeds.saturating_add(SPARE_CONNECTIONS);
         let base = config.base_url.as_str().trim_end_matches('/').to_owned();
-        AwcFflow { kept: client(limit, KEPT), fresh: client(limit, Duration::ZERO), base, config }
+        AwcFflow {
+            kept: client(&config, limit, KEPT),
+            fresh: client(&config, limit, Duration::ZERO),
+            base,
+            config,
+        }
     }
 
     /// Sends one request, all within `limit`; the body of a 2xx, as much of it as was read.
@@ -109,8 +115,13 @@ impl Fflow for AwcFflow {
 }
 
 /// Deadlines are kept outside, over the wait for the pool, the request and the body together.
-fn client(limit: usize, kept: Duration) -> Client {
+fn client(config: &FflowConfig, limit: usize, kept: Duration) -> Client {
     let connector = Connector::new().limit(limit).timeout(CONNECT_TIMEOUT).conn_keep_alive(kept);
+    let connector = match tls::client(&config.trust) {
+        Ok(trusted) => connector.rustls_0_23(trusted),
+        // It then refuses https.
+        Err(_) => connector,
+    };
     Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
 }
 
@@ -121,7 +132,9 @@ fn classify(error: &SendRequestError) -> FflowError {
             FflowError::Unknown("the connection was closed without one".to_owned())
         }
         SendRequestError::Connect(ConnectError::H2(_)) => FflowError::Unknown(error.to_string()),
-        SendRequestError::Url(_) | SendRequestError::Connect(_) => FflowError::NotSent(error.to_string()),
+        SendRequestError::Url(_) | SendRequestError::Connect(_) => {
+            FflowError::NotSent(tls::explained(error.to_string()))
+        }
         SendRequestError::Send(reason) => FflowError::Unknown(format!("sending failed: {reason}")),
         SendRequestError::Response(reason) => FflowError::Unknown(format!("unreadable: {reason}")),
         _ => FflowError::Unknown(error.to_string()),

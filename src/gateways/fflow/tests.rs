@@ -24,6 +24,7 @@ fn config(base: &str) -> FflowConfig {
         delete_timeout: Duration::from_millis(700),
         body_limit: 1024,
         refused_pause: Duration::from_secs(60),
+        trust: Default::default(),
     }
 }
 

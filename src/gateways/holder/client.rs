@@ -16,6 +16,7 @@ use super::place::{Folder, MOST_FILES};
 use super::{Holder, Sight, dash, hls};
 use crate::config::HolderConfig;
 use crate::domain::ids::{FlowId, VideoId};
+use crate::gateways::tls;
 
 /// Requests of one look at once: it shares holder with the viewers.
 const AT_ONCE: usize = 8;
@@ -39,6 +40,11 @@ impl AwcHolder {
     /// A client of the holder at the configured address; `None` if none is configured.
     pub fn new(config: &HolderConfig) -> Option<Self> {
         let connector = Connector::new().limit(CONNECTIONS).timeout(config.timeout);
+        let connector = match tls::client(&config.trust) {
+            Ok(trusted) => connector.rustls_0_23(trusted),
+            // It then refuses https.
+            Err(_) => connector,
+        };
         let client =
             Client::builder().connector(connector).timeout(config.timeout).disable_redirects().finish();
         Some(AwcHolder { client, base: config.base_url.clone()?, timeout: config.timeout })
@@ -218,7 +224,7 @@ fn missing(folder: &Folder, url: &Url, status: StatusCode) -> Sight {
 }
 
 fn unreachable(error: awc::error::SendRequestError) -> Sight {
-    Sight::Unreachable(error.to_string())
+    Sight::Unreachable(tls::explained(error.to_string()))
 }
 
 fn header_number(headers: &HeaderMap) -> Option<u64> {

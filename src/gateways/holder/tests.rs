@@ -24,7 +24,7 @@ struct World {
 fn holder(base: &str) -> AwcHolder {
     let base_url = Some(Url::parse(base).unwrap());
     let (timeout, poll) = (Duration::from_secs(2), Duration::from_secs(5));
-    AwcHolder::new(&HolderConfig { base_url, timeout, poll }).unwrap()
+    AwcHolder::new(&HolderConfig { base_url, timeout, poll, trust: Default::default() }).unwrap()
 }
 
 impl World {
@@ -70,6 +70,7 @@ async fn ship(server: &RecordingFflow, saving_path: &str) {
         delete_timeout: seconds,
         body_limit: 1024,
         refused_pause: seconds,
+        trust: Default::default(),
     };
     let fflow = AwcFflow::new(config, 1);
     let name = Generation(1).name(SessionId(Uuid::from_u128(3)));

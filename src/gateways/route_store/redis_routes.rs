@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError};
+use redis::{Client, ConnectionAddr, RedisError, TlsCertificates};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::{RouteStore, RouteStoreError};
 use crate::config::RedisConfig;
 use crate::domain::ids::SessionId;
 use crate::domain::route::FlowUrl;
+use crate::gateways::tls;
 
 /// Between two attempts to reach a Redis that is away.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -31,11 +32,13 @@ pub struct RedisRoutes {
     line: Mutex<Line>,
 }
 
-/// The connection, and when it may be tried again after it failed.
+/// The connection, when it may be tried again after it failed, and why it did.
 #[derive(Default)]
 struct Line {
     manager: Option<ConnectionManager>,
     next_try: Option<Instant>,
+    /// How it failed.
+    reason: String,
 }
 
 impl RedisRoutes {
@@ -44,11 +47,9 @@ impl RedisRoutes {
     /// # Errors
     /// The address is none that this build can use; the reason carries no credentials.
     pub fn new(config: &RedisConfig) -> Result<Self, RouteStoreError> {
-        let client = Client::open(config.url.expose_secret()).map_err(|error| {
+        let client = client(config).map_err(|error| {
             let kind = error.kind();
-            RouteStoreError(format!(
-                "FFLOW_CACHE_URL is unusable ({kind:?}); rediss:// needs a build with TLS"
-            ))
+            RouteStoreError(format!("FFLOW_CACHE_URL is unusable ({kind:?})"))
         })?;
         let (response_timeout, route_ttl) = (config.response_timeout, config.route_ttl);
         Ok(RedisRoutes { client, response_timeout, route_ttl, line: Mutex::default() })
@@ -68,8 +69,20 @@ impl RedisRoutes {
             }
             // The connection is sound; it is this key that holds something else.
             Ok(Err(error)) if error.code() == Some("WRONGTYPE") => Err(RouteStoreError(error.to_string())),
+            Ok(Err(error)) if error.is_timeout() => Err(self.break_line(self.silence())),
             Ok(Err(error)) => Err(self.break_line(error.to_string())),
-            Err(_) => Err(self.break_line(format!("no answer within {:?}", self.response_timeout))),
+            Err(_) => Err(self.break_line(self.silence())),
+        }
+    }
+
+    /// A plain server waits for the end of what it takes for a line, where TLS would end at once elsewhere.
+    fn silence(&self) -> String {
+        let silence = format!("no answer within {:?}", self.response_timeout);
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { .. } => {
+                format!("{silence}; if it never answers, it does not speak TLS on this port")
+            }
+            _ => silence,
         }
     }
 
@@ -79,7 +92,7 @@ impl RedisRoutes {
         let mut line = self.line();
         if let Some(next_try) = line.next_try {
             if now < next_try {
-                return Err(RouteStoreError("away a moment ago, not asked again yet".to_owned()));
+                return Err(RouteStoreError(line.reason.clone()));
             }
             line.next_try = Some(now + PAUSE.max(self.response_timeout));
         }
@@ -101,14 +114,27 @@ impl RedisRoutes {
 
     /// Drops the connection: the manager would keep one whose first attempt was refused for other reasons than I/O.
     fn break_line(&self, reason: String) -> RouteStoreError {
+        let reason = tls::explained(reason);
         let mut line = self.line();
         line.manager = None;
         line.next_try = Some(Instant::now() + PAUSE);
+        line.reason.clone_from(&reason);
         RouteStoreError(reason)
     }
 
     fn line(&self) -> std::sync::MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens nothing. `rediss` is checked against the trusted authorities, `redis` is plain.
+fn client(config: &RedisConfig) -> Result<Client, RedisError> {
+    let url = config.url.expose_secret();
+    match tls::bundle(&config.trust).filter(|_| url.starts_with("rediss:")) {
+        Some(authorities) => {
+            Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert: Some(authorities) })
+        }
+        None => Client::open(url),
     }
 }
 
@@ -165,6 +191,7 @@ mod tests {
             url: format!("redis://{address}/0").into(),
             response_timeout: Duration::from_millis(200),
             route_ttl: Duration::from_secs(60),
+            trust: Default::default(),
         };
         RedisRoutes::new(&config).unwrap()
     }
@@ -176,8 +203,11 @@ mod tests {
         drop(free);
         let routes = routes(&address.to_string());
         assert!(routes.ping().await.is_err());
+        let back = std::net::TcpListener::bind(address).unwrap();
+        back.set_nonblocking(true).unwrap();
         let refused = routes.ping().await.unwrap_err();
-        assert!(refused.0.contains("not asked again"), "{refused}");
+        assert!(refused.0.contains("refused"), "the first reason again: {refused}");
+        assert!(back.accept().is_err(), "nobody asked");
     }
 
     #[tokio::test]
@@ -198,6 +228,7 @@ mod tests {
             url: "http://user:hunter2@h/".to_owned().into(),
             response_timeout: Duration::from_millis(200),
             route_ttl: Duration::from_secs(60),
+            trust: Default::default(),
         };
         let error = RedisRoutes::new(&config).err().unwrap();
         assert!(!error.to_string().contains("hunter2"), "{error}");

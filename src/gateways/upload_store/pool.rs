@@ -3,33 +3,34 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
-use sea_orm::sqlx::{self, Connection};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::StoreError;
 use crate::config::DatabaseConfig;
+use crate::gateways::tls;
 
 /// The server looks for a silent client after this many seconds, and gives it up three probes later.
 const KEEPALIVE_SECONDS: &str = "15";
 
+/// sea-orm writes the address that it is given into its trace spans; it gets none that means anything.
+const NO_ADDRESS: &str = "postgresql://localhost";
+
 /// Opens a pool of at most `connections`; the first one is tried at once.
 pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseConnection, StoreError> {
-    let mut options = ConnectOptions::new(config.url.expose_secret().to_owned());
+    let postgres = postgres(config)?;
+    let mut options = ConnectOptions::new(NO_ADDRESS);
     options
         .max_connections(connections)
         .min_connections(1)
         .connect_timeout(config.connect_timeout)
-        .acquire_timeout(config.connect_timeout)
-        .sqlx_logging(false);
-    let server_side = server_side(config);
-    options.map_sqlx_postgres_opts(move |postgres| {
-        postgres
-            .application_name("uploader-v4")
-            .options(server_side.iter().map(|(name, value)| (name, value)))
-    });
+        .acquire_timeout(config.connect_timeout);
+    let real = postgres.clone();
+    options.map_sqlx_postgres_opts(move |_| real.clone());
     let connect = async {
-        knock(config).await?;
+        knock(&postgres).await?;
         Ok(Database::connect(options).await?)
     };
     match tokio::time::timeout(config.connect_timeout + Duration::from_secs(1), connect).await {
@@ -39,11 +40,29 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
 }
 
 /// One connection before the pool: a pool waits out its deadline and then no longer knows why it got none.
-async fn knock(config: &DatabaseConfig) -> Result<(), StoreError> {
-    let refused = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
-    let options: PgConnectOptions = config.url.expose_secret().parse().map_err(refused)?;
-    let connection = PgConnection::connect_with(&options).await.map_err(refused)?;
-    connection.close().await.map_err(refused)
+async fn knock(postgres: &PgConnectOptions) -> Result<(), StoreError> {
+    let connection = PgConnection::connect_with(postgres).await.map_err(unavailable)?;
+    connection.close().await.map_err(unavailable)
+}
+
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(tls::explained(error.to_string()))
+}
+
+/// How each connection is opened. The address decides how far the server is checked (`sslmode`), and its own
+/// `sslrootcert` comes first.
+fn postgres(config: &DatabaseConfig) -> Result<PgConnectOptions, StoreError> {
+    let address = config.url.expose_secret();
+    let postgres: PgConnectOptions = address.parse().map_err(unavailable)?;
+    let postgres = postgres
+        .disable_statement_logging()
+        .application_name("uploader-v4")
+        .options(server_side(config).iter().map(|(name, value)| (name, value)));
+    let own = Url::parse(address).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "sslrootcert"));
+    Ok(match config.trust.pem().filter(|_| !own) {
+        Some(pem) => postgres.ssl_root_cert_from_pem(pem.to_vec()),
+        None => postgres,
+    })
 }
 
 fn server_side(config: &DatabaseConfig) -> Vec<(&'static str, String)> {

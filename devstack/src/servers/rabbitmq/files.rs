@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Ports;
+use super::{Identity, Ports};
 use crate::workspace::Workspace;
 
 /// The broker's folder and log.
@@ -17,10 +17,14 @@ pub(crate) struct Files {
 impl Files {
     /// Writes the configuration for `ports` into a folder of its own, so that a second attempt on other ports
     /// does not inherit a half-made database.
-    pub(crate) fn write(workspace: &Workspace, ports: &Ports) -> anyhow::Result<Self> {
+    pub(crate) fn write(
+        workspace: &Workspace,
+        ports: &Ports,
+        identity: Option<&Identity>,
+    ) -> anyhow::Result<Self> {
         let folder = workspace.folder(&format!("rabbitmq-{}", ports.amqp.number()))?;
         let files = Self { folder, logs: workspace.path().to_owned() };
-        files.put("rabbitmq.conf", &configuration(ports))?;
+        files.put("rabbitmq.conf", &(configuration(ports) + &encryption(ports, identity)))?;
         // An empty file is refused: it has to hold one Erlang term.
         files.put("advanced.config", "[].\n")?;
         files.put("enabled_plugins", "[rabbitmq_management].\n")?;
@@ -77,5 +81,22 @@ fn configuration(ports: &Ports) -> String {
          collect_statistics_interval = 250\n\
          log.console.level = info\n",
         ports.management.number()
+    )
+}
+
+/// Nothing for a broker without an identity. Clients are not asked for certificates.
+fn encryption(ports: &Ports, identity: Option<&Identity>) -> String {
+    let (Some(port), Some(identity)) = (&ports.amqps, identity) else { return String::new() };
+    format!(
+        "listeners.ssl.1 = {}\n\
+         ssl_options.cacertfile = {}\n\
+         ssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\n\
+         ssl_options.verify = verify_none\n\
+         ssl_options.fail_if_no_peer_cert = false\n",
+        port.address(),
+        identity.authority.display(),
+        identity.certificate.display(),
+        identity.key.display(),
     )
 }
