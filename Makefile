@@ -5,7 +5,7 @@ DEVSTACK := target/debug/devstack
 DENY := target/tools/cargo-deny-0.20.2
 CYCLONEDX := target/tools/cargo-cyclonedx-0.5.9
 
-.PHONY: help build check test janitor-load demo rolling-restart up down entities contracts deny sbom
+.PHONY: help build check test janitor-load demo rolling-restart up down compose-test entities contracts deny sbom
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -37,6 +37,10 @@ up: ## the whole picture in containers, until `make down`; GATEWAY_PORT=3000 HOL
 
 down: ## stop it and remove its volumes
 	docker compose -f docker/compose.yml down --volumes --remove-orphans
+
+compose-test: ## docker/compose.yml on a real engine, with faults; COMPOSE_IMAGES_CMD=command PROFILE=dev
+	cargo build -p devstack
+	docker/compose-test.sh
 
 entities: ## generate the entities again from a migrated database
 	cargo build -p uploader-v4 -p devstack

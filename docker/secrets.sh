@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the secrets that docker/compose.yml reads, at random, where they are absent.
+# Makes the secrets that docker/compose.yml reads, at random, where they are absent; SECRETS_DIR is their folder.
 set -Eeuo pipefail
-folder="$(dirname "${BASH_SOURCE[0]}")/secrets"
+folder="${SECRETS_DIR:-$(dirname "${BASH_SOURCE[0]}")/secrets}"
 umask 022
 mkdir -p "$folder"
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }

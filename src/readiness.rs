@@ -165,10 +165,13 @@ impl Readiness {
             other => other,
         };
         let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
+        let status = worst(&states);
         let before = states.insert(dependency, state.clone());
+        let now = worst(&states);
         drop(states);
         if before.as_ref() != Some(&state) {
             log_change(dependency, &state);
+            log_turn(status, now);
             // The first time that something is up is no reconnection.
             let starting = matches!(&before, Some(State::Down(reason)) if reason == Self::STARTING);
             metrics::dependency(dependency.word(), state == State::Up, !starting);
@@ -184,11 +187,7 @@ impl Readiness {
     /// The whole board.
     pub fn snapshot(&self) -> Snapshot {
         let dependencies = self.states.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let status = dependencies.values().fold(Status::Ready, |worst, state| match (worst, state) {
-            (_, State::Down(_)) | (Status::NotReady, _) => Status::NotReady,
-            (_, State::Degraded(_)) | (Status::Degraded, _) => Status::Degraded,
-            (Status::Ready, State::Up) => Status::Ready,
-        });
+        let status = worst(&dependencies);
         let janitor = self.janitor.read().unwrap_or_else(PoisonError::into_inner).clone();
         Snapshot { status, dependencies, janitor }
     }
@@ -211,6 +210,23 @@ impl Readiness {
     fn change_janitor(&self, change: impl FnOnce(&mut JanitorStatus)) {
         let mut status = self.janitor.write().unwrap_or_else(PoisonError::into_inner);
         change(status.get_or_insert_default());
+    }
+}
+
+fn worst(states: &BTreeMap<Dependency, State>) -> Status {
+    states.values().fold(Status::Ready, |worst, state| match (worst, state) {
+        (_, State::Down(_)) | (Status::NotReady, _) => Status::NotReady,
+        (_, State::Degraded(_)) | (Status::Degraded, _) => Status::Degraded,
+        (Status::Ready, State::Up) => Status::Ready,
+    })
+}
+
+/// Whether chunks can be taken is what a start and an outage are timed by.
+fn log_turn(before: Status, now: Status) {
+    match (before == Status::NotReady, now == Status::NotReady) {
+        (true, false) => tracing::info!("ready"),
+        (false, true) => tracing::warn!("not ready"),
+        (true, true) | (false, false) => {}
     }
 }
 

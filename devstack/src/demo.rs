@@ -1,12 +1,7 @@
 //! `devstack demo`: a real video through a whole system on this machine, from chunks to playable DASH and HLS.
 
-mod atoms;
-mod check;
 mod farm;
-mod progress;
 mod replica;
-mod upload;
-mod video;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,11 +11,10 @@ use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use devstack::{Workspace, tools, workspace};
 
-use self::check::Durations;
 use self::farm::Farm;
-use self::progress::Step;
-use self::video::Video;
+use crate::clip::{Durations, Flow, Upload, Video, check};
 use crate::interrupts::Interrupts;
+use crate::progress::Step;
 
 const DEFAULT_CHUNK: u64 = 8192;
 /// What the chunk road takes at most, in bytes.
@@ -94,8 +88,8 @@ async fn whole_road(own: &Path, chunk: u64, workspace: &Workspace) -> anyhow::Re
     let video = Video::get(own, workspace).await?;
     let farm = Farm::start(workspace).await?;
     let road = async {
-        let flow = upload::upload(&farm, &video, chunk).await?;
-        let durations = check::check(&flow, &video, workspace).await?;
+        let flow = upload(farm.gateway_url(), &video, chunk).await?;
+        let durations = check(&flow, &video, workspace).await?;
         anyhow::Ok((flow, durations))
     };
     let (flow, durations) = tokio::select! {
@@ -106,6 +100,21 @@ async fn whole_road(own: &Path, chunk: u64, workspace: &Workspace) -> anyhow::Re
     println!("DASH          {}\nHLS           {}", flow.dash, flow.hls);
     println!("play it       ffplay {}", flow.dash);
     Ok(Outcome { bytes: video.bytes, durations, farm })
+}
+
+/// The whole video at full speed, then the wait for its streams.
+async fn upload(gateway: &str, video: &Video, chunk: u64) -> anyhow::Result<Flow> {
+    let mut upload = Upload::create(gateway, video, chunk).await?;
+    let step = Step::bytes("uploading", video.bytes);
+    let begun = std::time::Instant::now();
+    upload.send_to(video.bytes, |position| step.reach(position)).await?;
+    let seconds = begun.elapsed().as_secs_f64().max(0.001);
+    let chunks = video.bytes.div_ceil(chunk);
+    step.done(&format!("{} bytes in {chunks} chunks, {:.0} chunks/s", video.bytes, chunks as f64 / seconds));
+    let step = Step::spin("processing");
+    let flow = upload.distributed(|state| step.say(state)).await?;
+    step.done("DISTRIBUTED");
+    Ok(flow)
 }
 
 /// The workspace goes away; the logs of a failed demo stay.

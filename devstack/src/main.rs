@@ -1,9 +1,12 @@
 //! `devstack`: private servers around a command, and the demo of uploader-v4.
 
+mod clip;
+mod compose;
 mod demo;
 mod doctor;
 mod exec;
 mod interrupts;
+mod progress;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,6 +34,8 @@ enum Command {
     },
     /// Tell which programs are found and what to install
     Doctor,
+    /// Bring docker/compose.yml up on the engine that is there, upload through it while its parts die, take it down
+    ComposeTest,
     /// Upload a video through a whole system on this machine and check what comes out
     Demo(demo::Options),
 }
@@ -52,6 +57,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command, interrupts: &mut Interrupts) -> anyhow::Result<ExitCode> {
     match command {
         Command::Exec { command } => exec::run(&command, interrupts).await,
+        Command::ComposeTest => Ok(compose::run(interrupts).await),
         Command::Doctor => Ok(doctor::run()),
         Command::Demo(options) => Ok(demo::run(options, interrupts).await),
     }

@@ -34,9 +34,9 @@ pub struct Options {
     /// This replica's address as clients reach it, prefix included; a flow's is <PUBLIC_URL>/<name>
     #[arg(long)]
     pub public_url: String,
-    /// holder's FTP address
+    /// holder's FTP server, host:port
     #[arg(long)]
-    pub ftp: SocketAddr,
+    pub ftp: String,
     /// Folder for what ffmpeg writes, made if absent; each flow's part is removed when the flow ends
     #[arg(long)]
     pub work_dir: PathBuf,

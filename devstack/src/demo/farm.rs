@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 use devstack::{Balancer, Nginx, PortLease, Process, Signal, Stack, Workspace};
 
-use super::Step;
 use super::replica::{Uploader, UploaderSettings, program, start};
+use crate::progress::Step;
 
 const FFLOW_REPLICAS: u16 = 3;
 /// One for each file that is in transfer at a moment.

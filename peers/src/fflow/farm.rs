@@ -156,7 +156,7 @@ impl Farm {
             flow.set_state(State::Failed);
             return Done::Well("flow finished");
         }
-        match ship::ship(flow.folder(), saving_path, self.options.ftp).await {
+        match ship::ship(flow.folder(), saving_path, &self.options.ftp).await {
             Ok(files) => {
                 tracing::info!(flow.name = flow.name(), files, "flow finished");
                 flow.set_state(State::Finished);

@@ -1,6 +1,5 @@
 //! Ships a flow's files to holder over FTP.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,9 +18,8 @@ const STEP_DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When holder cannot be reached, refuses a step, or takes longer than a minute for one.
-pub(super) async fn ship(folder: &Path, saving_path: &str, ftp: SocketAddr) -> anyhow::Result<usize> {
-    let mut holder =
-        AsyncFtpStream::connect_timeout(ftp, CONNECT_DEADLINE).await.context("reaching holder")?;
+pub(super) async fn ship(folder: &Path, saving_path: &str, ftp: &str) -> anyhow::Result<usize> {
+    let mut holder = connect(ftp).await.with_context(|| format!("reaching holder at {ftp}"))?;
     step(holder.login("anonymous", "fflow@localhost")).await.context("logging in")?;
     step(holder.transfer_type(FileType::Binary)).await.context("binary transfer")?;
     let mut shipped = 0;
@@ -36,6 +34,13 @@ pub(super) async fn ship(folder: &Path, saving_path: &str, ftp: SocketAddr) -> a
     // Everything is there; a lost goodbye changes nothing.
     let _ = tokio::time::timeout(CONNECT_DEADLINE, holder.quit()).await;
     Ok(shipped)
+}
+
+/// Its name is looked up each time: holder may have come back with another address.
+async fn connect(ftp: &str) -> anyhow::Result<AsyncFtpStream> {
+    let mut found = tokio::time::timeout(CONNECT_DEADLINE, tokio::net::lookup_host(ftp)).await??;
+    let address = found.next().context("its name has no address")?;
+    Ok(AsyncFtpStream::connect_timeout(address, CONNECT_DEADLINE).await?)
 }
 
 async fn put(holder: &mut AsyncFtpStream, file: &Path, target: &str) -> anyhow::Result<()> {

@@ -4,9 +4,9 @@ use anyhow::{Context, bail};
 use devstack::Workspace;
 use serde_json::Value;
 
-use super::progress::Step;
 use super::upload::Flow;
 use super::video::{Video, duration, probe};
+use crate::progress::Step;
 
 /// How much a duration may differ from the source's, in seconds.
 const TOLERANCE: f64 = 0.5;

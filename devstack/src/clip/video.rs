@@ -8,7 +8,7 @@ use devstack::{Process, Tool, Workspace, wait_until, workspace};
 use serde_json::Value;
 
 use super::atoms::has_its_index_at_the_end;
-use super::progress::Step;
+use crate::progress::Step;
 
 /// Length of the sample, in seconds.
 const SAMPLE_SECONDS: u64 = 30;
