@@ -1,11 +1,13 @@
-//! What the README says of the environment is what the service does.
+//! What the documents say of settings and tests is so.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use uploader_v4::config::{Config, ConfigSources, Report};
 
 const README: &str = include_str!("../README.md");
+const SECURITY: &str = include_str!("../SECURITY.md");
 
 /// Rows of the tables of variables: name and default.
 fn variables() -> Vec<(String, String)> {
@@ -45,4 +47,43 @@ fn every_variable_in_the_readme_is_one_and_has_the_default_that_it_says() {
             assert_eq!(said.value, built_in.value, "{name}={default} changes {}", built_in.key);
         }
     }
+}
+
+/// Every source below `folder`.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = folders.iter().flat_map(|folder| sources(folder));
+    below.chain(files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "rs"))).collect()
+}
+
+/// Whether the test `module::name` stands in a file or folder of that name.
+fn is_a_test(named: &str, sources: &[(PathBuf, String)]) -> bool {
+    let (module, name) = named.rsplit_once("::").unwrap();
+    let definition = format!("fn {name}()");
+    sources.iter().any(|(path, text)| {
+        let inside = path.iter().any(|part| Path::new(part).file_stem().is_some_and(|stem| stem == module));
+        inside && text.contains(&definition)
+    })
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "tests"].into_iter().flat_map(|folder| sources(&root.join(folder)));
+    let sources: Vec<_> = files.map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect();
+    let threats = SECURITY.split_once("| shown by |").expect("the table of threats").1;
+    let rows = threats.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+    let mut named = 0;
+    for row in rows {
+        let cell = row.trim_end_matches([' ', '|']).rsplit_once(" | ").unwrap().1;
+        let tests: Vec<_> = cell.split('`').filter(|part| part.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test is named: {row}");
+        for test in tests {
+            assert!(is_a_test(test, &sources), "there is no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} tests are named");
+    assert!(!is_a_test("tls::nothing_of_the_kind", &sources));
 }

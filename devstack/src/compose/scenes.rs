@@ -71,13 +71,8 @@ pub(super) async fn play(engine: &Engine, video: &Video, workspace: &Workspace) 
     stage
         .upload_during("cutting the standalone", 1, async || faults::cut_off_the_standalone(engine).await)
         .await?;
-    stage
-        .upload_during("restarting the database", 1, async || {
-            engine.compose(["restart", "postgres"], HEALTHY).await?;
-            engine.start_all(&[]).await
-        })
-        .await?;
-    stage.restart_the_broker().await?;
+    stage.restart_between_chunks("restarting the database", "postgres").await?;
+    stage.restart_between_chunks("restarting the broker", "rabbitmq").await?;
     let step = Step::spin("uploader-v4 check");
     let found = engine.compose(["exec", "-T", "uploader", "uploader-v4", "check"], HEALTHY).await?;
     step.done(found.lines().last().unwrap_or_default());
@@ -102,14 +97,14 @@ impl Stage<'_> {
         self.finish(&upload, step, what, faults).await
     }
 
-    /// Between two chunks: those in a queue that is not durable are lost with the broker, to their client too.
-    async fn restart_the_broker(&mut self) -> anyhow::Result<()> {
-        let what = "restarting the broker";
+    /// A restart while the client has no chunk under way: gateway itself asks the database about each one, and a queue
+    /// that is not durable goes with its broker.
+    async fn restart_between_chunks(&mut self, what: &'static str, service: &str) -> anyhow::Result<()> {
         let step = Step::bytes(what, self.video.bytes);
         let mut upload = Upload::create(&self.engine.gateway_url(), self.video, CHUNK).await.context(what)?;
         let tell = |position| step.reach(position);
         upload.send_to(self.video.bytes / 2, tell).await.context(what)?;
-        self.engine.compose(["restart", "rabbitmq"], HEALTHY).await?;
+        self.engine.compose(["restart", service], HEALTHY).await?;
         self.engine.start_all(&[]).await?;
         let url = format!("{}/healthz", self.engine.gateway_url());
         let well = async || http::get(&url, HEALTHY).await.is_ok_and(|answer| answer.success().is_ok());
