@@ -142,7 +142,8 @@ impl Config {
         self.database.trust = trust.clone();
         self.redis.trust = trust.clone();
         self.fflow.trust = trust.clone();
-        self.holder.trust = trust;
+        self.holder.trust = trust.clone();
+        self.traces.trust = trust;
         Ok(())
     }
 

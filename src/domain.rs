@@ -15,3 +15,4 @@ pub mod retry;
 pub mod route;
 pub mod session;
 pub mod status;
+pub mod trace;

@@ -10,6 +10,7 @@ pub use self::cleaning::{ExpireSessions, Expiry, JanitorReport, RunOnce, SweepSt
 use crate::domain::chunk::{Chunk, RawDelivery};
 use crate::domain::ids::{Epoch, FlowName, Generation, ReplicaId, SessionId};
 use crate::domain::route::FlowUrl;
+use crate::domain::trace::TraceParent;
 use crate::ticket::{Settlement, Ticket};
 
 /// AmqpConsumer to ChunkValidator: is this a chunk?
@@ -48,6 +49,8 @@ pub struct SessionAdvanced {
     pub sealed: bool,
     /// Who fed it when it advanced.
     pub owner: Option<ReplicaId>,
+    /// The chunk's span.
+    pub trace: Option<TraceParent>,
 }
 
 /// FflowForwarder to SessionFeed: the stored bytes reach this far now.
@@ -58,6 +61,8 @@ pub struct Advance {
     pub committed: i64,
     /// All of them are.
     pub sealed: bool,
+    /// The span of the chunk that brought them, if this replica stored it.
+    pub trace: Option<TraceParent>,
 }
 
 /// FflowForwarder to SessionFeed: the row has another owner, or is gone; stop without a word to fflow.
@@ -132,6 +137,8 @@ pub struct OpenFlow {
     pub session: SessionId,
     /// Used once.
     pub name: FlowName,
+    /// The feed's span.
+    pub trace: Option<TraceParent>,
 }
 
 impl<A, M> actix::dev::MessageResponse<A, M> for Opened

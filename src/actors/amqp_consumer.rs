@@ -30,6 +30,7 @@ use crate::messages::{Drain, Ping, Retire, ValidateChunk};
 use crate::metrics;
 use crate::readiness::Readiness;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
+use crate::trace;
 
 /// Pause between two looks at whether deliveries should flow.
 const STEER_EVERY: Duration = Duration::from_secs(1);
@@ -115,6 +116,7 @@ impl AmqpConsumer {
             chunk.start = tracing::field::Empty,
             chunk.size = tracing::field::Empty,
         );
+        trace::adopt(&span, delivery.trace);
         self.ledger.receive(id, delivery.body.len() as u64, span.clone());
         metrics::chunk_received(self.ledger.in_flight(), self.ledger.bytes());
         let ticket = Ticket::new(id, span, ctx.address().recipient());

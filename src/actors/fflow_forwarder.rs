@@ -26,6 +26,7 @@ use crate::clock;
 use crate::config::{FeedConfig, ReplicaConfig};
 use crate::domain::feed::Claim;
 use crate::domain::ids::{Epoch, ReplicaId, SessionId, Timestamp};
+use crate::domain::trace::TraceParent;
 use crate::gateways::upload_store::feeds::FeedStore;
 use crate::gateways::upload_store::replicas::ReplicaStore;
 use crate::lease::LeaseKeeper;
@@ -43,7 +44,7 @@ pub struct ForwarderParts {
     /// The truth.
     pub store: Arc<dyn FeedStore>,
     /// Starts the feed of a claim.
-    pub start_feed: Rc<dyn Fn(Claim, ForwarderDesk) -> FeedHandle>,
+    pub start_feed: Rc<dyn Fn(Claim, Option<TraceParent>, ForwarderDesk) -> FeedHandle>,
     /// Where the lease is kept.
     pub replicas: Arc<dyn ReplicaStore>,
     /// Extends the lease that feeds ask for.
@@ -68,6 +69,8 @@ pub struct FflowForwarder {
     running: HashMap<SessionId, Running>,
     /// Sessions that advanced here and that nobody feeds.
     wanted: HashSet<SessionId>,
+    /// The chunks that made them wanted, for their feeds' spans.
+    causes: HashMap<SessionId, TraceParent>,
     resting: Resting,
     claiming: bool,
     /// Claims of a drain that are on their way back.
@@ -93,6 +96,7 @@ impl FflowForwarder {
             parts,
             running: HashMap::new(),
             wanted: HashSet::new(),
+            causes: HashMap::new(),
             claiming: false,
             handing_back: 0,
             polling: false,
@@ -109,7 +113,8 @@ impl FflowForwarder {
     fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {
         let desk = ForwarderDesk { ended: ctx.address().recipient(), waits: ctx.address().recipient() };
         let (session, epoch) = (claim.session, claim.epoch);
-        let feed = (self.parts.start_feed)(claim, desk);
+        let cause = self.causes.remove(&session);
+        let feed = (self.parts.start_feed)(claim, cause, desk);
         self.running.insert(session, Running { feed, epoch, waiting: false });
     }
 
@@ -157,13 +162,18 @@ impl Handler<SessionAdvanced> for FflowForwarder {
     fn handle(&mut self, advanced: SessionAdvanced, ctx: &mut Self::Context) {
         metrics::taken_up("FflowForwarder");
         if let Some(running) = self.running.get(&advanced.session) {
-            running.feed.advance.do_send(Advance { committed: advanced.committed, sealed: advanced.sealed });
+            running.feed.advance.do_send(Advance {
+                committed: advanced.committed,
+                sealed: advanced.sealed,
+                trace: advanced.trace,
+            });
             return;
         }
         let unowned = advanced.owner.is_none() || advanced.owner == Some(self.parts.me);
         let enough = advanced.sealed || advanced.committed as u64 >= self.parts.config.start_bytes;
         if unowned && enough {
             self.wanted.insert(advanced.session);
+            self.causes.extend(advanced.trace.map(|trace| (advanced.session, trace)));
             self.claim_wanted(ctx);
         }
     }

@@ -33,6 +33,7 @@ use crate::messages::{
     DropFlow, FlowWorked, OpenFlow, Opened, Ping, PublishRoute, ResolveFlow, Retire, SweepStrays, Swept,
 };
 use crate::readiness::{Dependency, Readiness, State};
+use crate::trace;
 
 /// How long evidence gathers before it is written.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -113,8 +114,9 @@ impl Supervised for FflowRouter {}
 impl Handler<OpenFlow> for FflowRouter {
     type Result = ResponseActFuture<Self, Opened>;
 
-    fn handle(&mut self, OpenFlow { session, name }: OpenFlow, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, OpenFlow { session, name, trace }: OpenFlow, _: &mut Self::Context) -> Self::Result {
         let span = tracing::info_span!("open_flow", session.id = %session, flow.name = %name);
+        trace::adopt(&span, trace);
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             let reason = "creates are paused, fflow answers with an address outside UPLOADER_FFLOW_ALLOWED";
             return Box::pin(actix::fut::ready(Opened::NotSent(reason.to_owned())));

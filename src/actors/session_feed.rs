@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::clock;
 use crate::domain::feed::{self, Claim, Event, Feed, Rules, Step};
 use crate::domain::ids::ReplicaId;
+use crate::domain::trace::TraceParent;
 use crate::gateways::fflow::Fflow;
 use crate::gateways::holder::Holder;
 use crate::gateways::spool::Spool;
@@ -34,6 +35,7 @@ use crate::messages::{
 };
 use crate::metrics;
 use crate::readiness::Readiness;
+use crate::trace;
 
 /// What all feeds of a replica share.
 pub struct FeedParts {
@@ -95,9 +97,15 @@ pub struct SessionFeed {
 }
 
 impl SessionFeed {
-    /// The feed of a claim.
-    pub fn new(claim: Claim, parts: Rc<FeedParts>, forwarder: ForwarderDesk) -> Self {
+    /// The feed of a claim, and the chunk that caused it.
+    pub fn new(
+        claim: Claim,
+        cause: Option<TraceParent>,
+        parts: Rc<FeedParts>,
+        forwarder: ForwarderDesk,
+    ) -> Self {
         let span = tracing::info_span!("feed", session.id = %claim.session, epoch = claim.epoch.0);
+        trace::link(&span, cause);
         let feed = Some(Feed::new(claim.clone(), clock::now()));
         SessionFeed {
             parts,
@@ -233,6 +241,7 @@ impl Handler<Advance> for SessionFeed {
     type Result = ();
 
     fn handle(&mut self, message: Advance, ctx: &mut Self::Context) {
+        trace::link(&self.span, message.trace);
         self.hear(Event::Advanced { committed: message.committed, sealed: message.sealed }, ctx);
     }
 }

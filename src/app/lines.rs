@@ -66,8 +66,8 @@ impl FeedLine {
         let parts = ForwarderParts {
             me: foundation.me,
             store: feeds.store.clone(),
-            start_feed: Rc::new(move |claim, desk| {
-                let feed = SessionFeed::new(claim, feeds.clone(), desk).start();
+            start_feed: Rc::new(move |claim, cause, desk| {
+                let feed = SessionFeed::new(claim, cause, feeds.clone(), desk).start();
                 FeedHandle {
                     advance: feed.clone().recipient(),
                     forsake: feed.clone().recipient(),

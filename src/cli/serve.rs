@@ -5,13 +5,28 @@ use anyhow::Context;
 use super::Outcome;
 use crate::app::{self, Exit};
 use crate::config::{Config, Provenance};
-use crate::telemetry;
+use crate::gateways::collector::Collector;
+use crate::telemetry::{self, TelemetryError, Traces};
 
 pub(super) async fn run(config: Config, provenance: &Provenance) -> anyhow::Result<Outcome> {
-    telemetry::init(&config.log).context("logging cannot be set up")?;
+    let traces = begin(&config).context("logging cannot be set up")?;
     provenance.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    match app::serve(config).await? {
-        Exit::Clean => Ok(Outcome::Done),
+    let exit = app::serve(config).await?;
+    match exit {
+        Exit::Clean => {
+            if let Some(traces) = traces {
+                traces.end().await;
+            }
+            Ok(Outcome::Done)
+        }
         Exit::Hurried => Ok(Outcome::Hurried),
     }
+}
+
+fn begin(config: &Config) -> Result<Option<Traces>, TelemetryError> {
+    let Some(address) = &config.traces.url else {
+        return telemetry::init(&config.log).map(|()| None);
+    };
+    let collector = Collector::open(&config.traces);
+    telemetry::init_traced(config, address.as_str(), collector).map(Some)
 }

@@ -38,6 +38,7 @@ pub(super) fn check(config: &Config) -> Vec<Broken> {
     replica(&mut bounds, &config.replica);
     janitor(&mut bounds, &config.janitor);
     log(&mut bounds, &config.log);
+    bounds.count("traces.percent", config.traces.percent.into(), 0..=100);
     bounds.0
 }
 

@@ -47,6 +47,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Tracing.
+    pub traces: TracesConfig,
 }
 
 /// The broker.
@@ -254,4 +256,17 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// What is logged, as `tracing` directives.
     pub filter: String,
+}
+
+/// Tracing.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct TracesConfig {
+    /// The collector's address; without it nothing is traced.
+    #[serde(with = "units::optional_web_address")]
+    pub url: Option<Url>,
+    /// Share of new traces that are recorded, in percent.
+    pub percent: u8,
+    /// The authorities of `tls.ca_file`.
+    #[serde(skip)]
+    pub trust: Trust,
 }

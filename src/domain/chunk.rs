@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::ids::{CorrelationId, SessionId};
+use super::trace::TraceParent;
 
 /// The header that names the upload session.
 pub const SESSION_ID: &str = "x-session-id";
@@ -49,6 +50,8 @@ pub struct RawDelivery {
     pub headers: Headers,
     /// Its bytes.
     pub body: Bytes,
+    /// The span that its sender works in, if it says so.
+    pub trace: Option<TraceParent>,
 }
 
 /// What identifies a chunk's content: a second chunk with the same facts is the same chunk.

@@ -24,5 +24,6 @@ mod send;
 mod sessions;
 mod strange_rows;
 mod tls;
+mod traces;
 mod upgrade;
 mod world;

@@ -113,13 +113,19 @@ impl Ledger {
         self.calls.clear();
     }
 
-    pub(super) fn record_call(&mut self, target: &Target, length: u64) -> CallId {
+    pub(super) fn record_call(
+        &mut self,
+        target: &Target,
+        length: u64,
+        traceparent: Option<String>,
+    ) -> CallId {
         self.calls.push(Call {
             at: self.started.elapsed(),
             kind: target.kind,
             name: target.name.clone(),
             replica: target.replica,
             length,
+            traceparent,
             status: None,
         });
         CallId(self.calls_forgotten + self.calls.len() - 1)

@@ -37,6 +37,8 @@ pub struct Call {
     pub replica: usize,
     /// Length of the body in bytes.
     pub length: u64,
+    /// Its header `traceparent`.
+    pub traceparent: Option<String>,
     /// The answer's status; `None` while, or if ever, there is no answer.
     pub status: Option<u16>,
 }

@@ -74,10 +74,14 @@ async fn call(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared
         return respond(&Answer::json(404, "no such call"));
     };
     let announced = announced_length(&http);
-    let id = shared.ledger().record_call(&target, announced);
+    let id = shared.ledger().record_call(&target, announced, traceparent(&http));
     let _in_flight = InFlight::begin(&shared, &target);
     let outcome = answer(&http, payload, &shared, target).await;
     conclude(&http, &shared, id, outcome).await
+}
+
+fn traceparent(http: &HttpRequest) -> Option<String> {
+    http.headers().get("traceparent")?.to_str().ok().map(str::to_owned)
 }
 
 /// Reads the call and has it carried out in a task of its own, which a client that leaves does not end.

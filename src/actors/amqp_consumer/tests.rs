@@ -85,7 +85,7 @@ impl World {
     fn send(&self, name: &str, bytes: usize) {
         let correlation = Field::Text(name.as_bytes().to_vec());
         let headers = Headers { correlation, ..Headers::default() };
-        self.broker.send(RawDelivery { headers, body: Bytes::from(vec![0; bytes]) });
+        self.broker.send(RawDelivery { headers, body: Bytes::from(vec![0; bytes]), trace: None });
     }
 
     async fn until(&self, what: &str, holds: impl Fn(&MemoryBroker) -> bool) {

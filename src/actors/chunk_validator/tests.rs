@@ -47,7 +47,7 @@ fn world() -> World {
 impl World {
     fn validate(&self, headers: Headers, body: &'static [u8]) {
         let ticket = Ticket::new(DeliveryId { link: 1, tag: 7 }, tracing::Span::none(), self.desk.clone());
-        let delivery = RawDelivery { headers, body: Bytes::from_static(body) };
+        let delivery = RawDelivery { headers, body: Bytes::from_static(body), trace: None };
         self.validator.do_send(ValidateChunk { delivery, ticket });
     }
 }
@@ -101,7 +101,7 @@ async fn without_a_registry_the_delivery_goes_back() {
     let mut world = world();
     let gone = ChunkValidator::new(stopped().await, 1000).start();
     let ticket = Ticket::new(DeliveryId { link: 1, tag: 8 }, tracing::Span::none(), world.desk.clone());
-    let delivery = RawDelivery { headers: good(), body: Bytes::from_static(b"abc") };
+    let delivery = RawDelivery { headers: good(), body: Bytes::from_static(b"abc"), trace: None };
     gone.do_send(ValidateChunk { delivery, ticket });
     let settlement = heard(&mut world.settled).await;
     assert_eq!(

@@ -65,6 +65,8 @@ impl FflowForwarder {
             debug!(session.id = %claim.session, epoch = claim.epoch.0, settled = claim.settled, "claimed");
             self.start_feed(claim, ctx);
         }
+        // Of what others have claimed.
+        self.causes.retain(|session, _| self.wanted.contains(session));
         self.claim_wanted(ctx);
     }
 
@@ -141,7 +143,7 @@ impl FflowForwarder {
             match rows.get(session) {
                 Some(row) if row.owned_by(&guard) => {
                     let sealed = row.state == SessionState::Sealed;
-                    running.feed.advance.do_send(Advance { committed: row.committed, sealed });
+                    running.feed.advance.do_send(Advance { committed: row.committed, sealed, trace: None });
                 }
                 // Its own Complete or release looks the same from outside, and a row read before the claim is older.
                 Some(row) if row.epoch <= running.epoch => {}

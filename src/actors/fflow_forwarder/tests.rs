@@ -142,7 +142,7 @@ impl World {
         let parts = ForwarderParts {
             me: me(),
             store: Arc::new(store.clone()),
-            start_feed: Rc::new(move |claim, desk| {
+            start_feed: Rc::new(move |claim, _, desk| {
                 feeds.claims.borrow_mut().push(claim.clone());
                 let feed = ProbeFeed { claim, log: feeds.clone(), store: sessions.clone(), desk }.start();
                 FeedHandle {
@@ -176,7 +176,13 @@ impl World {
         let row = self.store.row(session(number)).unwrap();
         let sealed = row.state() == Some(SessionState::Sealed);
         let (committed, owner) = (row.committed(), row.owner());
-        self.forwarder.do_send(SessionAdvanced { session: session(number), committed, sealed, owner });
+        self.forwarder.do_send(SessionAdvanced {
+            session: session(number),
+            committed,
+            sealed,
+            owner,
+            trace: None,
+        });
     }
 
     async fn feeds(&self) -> HashSet<SessionId> {

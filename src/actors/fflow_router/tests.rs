@@ -54,7 +54,7 @@ impl World {
     }
 
     async fn open(&self, session: SessionId) -> Opened {
-        self.router.send(OpenFlow { session, name: Generation(1).name(session) }).await.unwrap()
+        self.router.send(OpenFlow { session, name: Generation(1).name(session), trace: None }).await.unwrap()
     }
 
     async fn resolve(&self, generation: i32, stored: Option<&str>) -> Option<String> {

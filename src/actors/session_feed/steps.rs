@@ -21,6 +21,7 @@ use crate::gateways::upload_store::feeds::{Ending, Guard};
 use crate::messages::{FlowWorked, OpenFlow, Opened, PublishRoute, ResolveFlow, WorkedStep};
 use crate::metrics;
 use crate::readiness::{Dependency, State};
+use crate::trace;
 
 /// A route is set again this long after the last time, well within its life in Redis.
 const PUBLISH_EVERY: Duration = Duration::from_secs(3600);
@@ -143,7 +144,11 @@ impl Errand {
         if !self.parts.lease.valid().await {
             return Event::Fenced;
         }
-        let ask = OpenFlow { session: self.claim.session, name: self.name.clone() };
+        let ask = OpenFlow {
+            session: self.claim.session,
+            name: self.name.clone(),
+            trace: trace::of(&tracing::Span::current()),
+        };
         Event::Created(match self.parts.router.open.send(ask).await {
             Ok(Opened::At(url)) => Created::At(url),
             Ok(Opened::NotSent(why)) => Created::NotSent(why),

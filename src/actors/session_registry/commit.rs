@@ -13,6 +13,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::retry::Backoff;
 use crate::domain::session::{self, Admission, Next, Refusal, Session};
 use crate::domain::status::SessionState;
+use crate::domain::trace::TraceParent;
 use crate::fault::{Classified, Fault};
 use crate::gateways::spool::{SpoolError, Stored};
 use crate::gateways::upload_store::StoreError;
@@ -20,6 +21,7 @@ use crate::gateways::upload_store::chunks::Outcome;
 use crate::messages::SessionAdvanced;
 use crate::metrics::{self, Stage};
 use crate::readiness::{Dependency, Readiness, State};
+use crate::trace;
 
 /// Most chunks in one transaction: beyond it the statement's cost grows and the gain does not.
 const BATCH_MAX: usize = 512;
@@ -132,8 +134,9 @@ impl SessionRegistry {
         let id = held.facts.session;
         match outcome {
             Outcome::Committed(session) => {
+                let trace = trace::of(&held.span());
                 held.accept();
-                self.report(id, &session);
+                self.report(id, &session, trace);
                 self.go_on(id, Some(&session), ctx);
             }
             Outcome::NotNow | Outcome::Other(Next::StepAside) | Outcome::Other(Next::Accept(_)) => {
@@ -150,12 +153,12 @@ impl SessionRegistry {
         }
     }
 
-    fn report(&self, session: SessionId, after: &Session) {
+    fn report(&self, session: SessionId, after: &Session, trace: Option<TraceParent>) {
         let Some(own) = &after.own else {
             return;
         };
         let sealed = own.state == SessionState::Sealed;
-        let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner };
+        let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner, trace };
         // Lost only while the forwarder is rebuilt; its sweep finds the session then.
         if self.parts.forwarder.connected() {
             metrics::posted("FflowForwarder");

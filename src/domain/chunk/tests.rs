@@ -18,7 +18,7 @@ fn delivery(change: impl FnOnce(&mut RawDelivery)) -> RawDelivery {
         size: Field::Integer(10),
         correlation: text("c1"),
     };
-    let mut delivery = RawDelivery { headers, body: Bytes::from_static(b"0123456789") };
+    let mut delivery = RawDelivery { headers, body: Bytes::from_static(b"0123456789"), trace: None };
     change(&mut delivery);
     delivery
 }

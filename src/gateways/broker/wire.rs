@@ -6,9 +6,12 @@ use lapin::{BasicProperties, ErrorKind};
 
 use super::BrokerError;
 use crate::domain::chunk::{CORRELATION_ID, Field, Headers, RawDelivery, SESSION_ID, SIZE, START_BYTE};
+use crate::domain::trace::TraceParent;
 use crate::gateways::tls;
 use crate::ticket::Reply;
 
+/// Where the sender's work belongs in a trace (W3C Trace Context).
+const TRACE_PARENT: &str = "traceparent";
 /// `ack` or `nack`.
 pub(super) const STATUS: &str = "x-status";
 /// Why it is a `nack`; a string.
@@ -20,8 +23,9 @@ pub(super) const RETRYABLE: &str = "x-retryable";
 
 /// A delivery as the domain sees it. The body is moved, not copied.
 pub fn raw_delivery(delivery: Delivery) -> RawDelivery {
-    let headers = delivery.properties.headers().as_ref().map(headers).unwrap_or_default();
-    RawDelivery { headers, body: delivery.data.into() }
+    let table = delivery.properties.headers().as_ref();
+    let trace = table.and_then(trace);
+    RawDelivery { headers: table.map(headers).unwrap_or_default(), body: delivery.data.into(), trace }
 }
 
 fn headers(table: &FieldTable) -> Headers {
@@ -31,6 +35,14 @@ fn headers(table: &FieldTable) -> Headers {
         start: field(START_BYTE),
         size: field(SIZE),
         correlation: field(CORRELATION_ID),
+    }
+}
+
+/// A context that cannot be read is none: it is no part of the chunk.
+fn trace(table: &FieldTable) -> Option<TraceParent> {
+    match field(table.inner().get(TRACE_PARENT)?) {
+        Field::Text(text) => TraceParent::parse(&text),
+        Field::Absent | Field::Integer(_) | Field::Real(_) | Field::Other(_) => None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::config::FflowConfig;
 use crate::domain::ids::FlowName;
 use crate::domain::route::FlowUrl;
 use crate::gateways::tls;
+use crate::trace;
 
 /// A connection that has not opened by then is given up; nothing was sent on it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +56,10 @@ impl AwcFflow {
     /// Sends one request, all within `limit`; the body of a 2xx, as much of it as was read.
     async fn ask(&self, request: ClientRequest, body: Bytes, limit: Duration) -> Result<Body, FflowError> {
         let end = Instant::now() + limit;
+        let request = match trace::of(&tracing::Span::current()) {
+            Some(context) => request.insert_header(("traceparent", context.to_string())),
+            None => request,
+        };
         let sent = timeout_at(end, request.send_body(body)).await;
         let mut response = match sent {
             Ok(Ok(response)) => response,

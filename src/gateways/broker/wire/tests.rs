@@ -50,7 +50,7 @@ fn headers_as_gateway_encodes_them_come_to_what_the_vectors_say() {
     for Vector { name, want, table_hex } in vectors {
         let headers = headers(&table_of(&table_hex));
         let body = body_for(&headers).into();
-        let parsed = chunk::parse(RawDelivery { headers, body }, 10 << 20);
+        let parsed = chunk::parse(RawDelivery { headers, body, trace: None }, 10 << 20);
         match (want, parsed) {
             (Want::Numbers { start, size }, Ok(chunk)) => {
                 assert_eq!((chunk.facts.start, chunk.facts.size), (start, size), "{name}");
