@@ -116,6 +116,20 @@ pub struct FeedHandle {
     pub release: Recipient<ReleaseFeed>,
 }
 
+impl FeedHandle {
+    /// The handle of a feed. It keeps the feed alive.
+    pub fn of<A>(feed: &Addr<A>) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Advance> + Handler<Forsake> + Handler<ReleaseFeed>,
+    {
+        FeedHandle {
+            advance: feed.clone().recipient(),
+            forsake: feed.clone().recipient(),
+            release: feed.clone().recipient(),
+        }
+    }
+}
+
 /// What became of a request for a new flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {

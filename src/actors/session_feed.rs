@@ -192,7 +192,10 @@ impl SessionFeed {
 /// What an operator wants to know of a feed's life.
 fn tell(event: &Event) {
     match event {
-        Event::Created(created) => info!(?created, "flow created"),
+        Event::Created(Created::At(address)) => info!(%address, "flow created"),
+        Event::Created(Created::NotSent(reason) | Created::Failed(reason)) => {
+            warn!(reason, "flow not created, it is tried again");
+        }
         Event::Pushed(Err(trouble)) => warn!(?trouble, "push failed, this generation is over"),
         Event::Finished(Ok(())) => info!("finish reported done"),
         Event::Finished(Err(trouble)) => warn!(?trouble, "finish did not report done"),

@@ -67,12 +67,7 @@ impl FeedLine {
             me: foundation.me,
             store: feeds.store.clone(),
             start_feed: Rc::new(move |claim, cause, desk| {
-                let feed = SessionFeed::new(claim, cause, feeds.clone(), desk).start();
-                FeedHandle {
-                    advance: feed.clone().recipient(),
-                    forsake: feed.clone().recipient(),
-                    release: feed.recipient(),
-                }
+                FeedHandle::of(&SessionFeed::new(claim, cause, feeds.clone(), desk).start())
             }),
             replicas: foundation.replicas.clone(),
             keeper,

@@ -11,16 +11,14 @@ use crate::telemetry::{self, TelemetryError, Traces};
 pub(super) async fn run(config: Config, provenance: &Provenance) -> anyhow::Result<Outcome> {
     let traces = begin(&config).context("logging cannot be set up")?;
     provenance.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    let exit = app::serve(config).await?;
-    match exit {
-        Exit::Clean => {
-            if let Some(traces) = traces {
-                traces.end().await;
-            }
-            Ok(Outcome::Done)
-        }
-        Exit::Hurried => Ok(Outcome::Hurried),
+    let exit = app::serve(config).await;
+    if matches!(exit, Ok(Exit::Hurried)) {
+        return Ok(Outcome::Hurried);
     }
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    exit.map(|_| Outcome::Done)
 }
 
 fn begin(config: &Config) -> Result<Option<Traces>, TelemetryError> {

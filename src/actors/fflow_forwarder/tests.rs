@@ -144,12 +144,9 @@ impl World {
             store: Arc::new(store.clone()),
             start_feed: Rc::new(move |claim, _, desk| {
                 feeds.claims.borrow_mut().push(claim.clone());
-                let feed = ProbeFeed { claim, log: feeds.clone(), store: sessions.clone(), desk }.start();
-                FeedHandle {
-                    advance: feed.clone().recipient(),
-                    forsake: feed.clone().recipient(),
-                    release: feed.recipient(),
-                }
+                FeedHandle::of(
+                    &ProbeFeed { claim, log: feeds.clone(), store: sessions.clone(), desk }.start(),
+                )
             }),
             replicas: Arc::new(store.clone()),
             keeper,

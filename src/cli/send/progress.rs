@@ -18,6 +18,7 @@ pub(super) struct Progress {
     from: u64,
     begun: Timestamp,
     told: Timestamp,
+    said: String,
 }
 
 impl Progress {
@@ -45,7 +46,7 @@ impl Progress {
         }
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(150));
-        Progress { bar, total, from, begun: clock::now(), told: clock::now() }
+        Progress { bar, total, from, begun: clock::now(), told: clock::now(), said: String::new() }
     }
 
     /// So many bytes are stored.
@@ -60,8 +61,9 @@ impl Progress {
     /// What it waits for.
     pub fn say(&mut self, what: &str) {
         self.bar.set_message(what.to_owned());
-        if self.is_time_for_a_line() {
+        if self.bar.is_hidden() && self.said != what {
             eprintln!("waiting for the streams: {what}");
+            what.clone_into(&mut self.said);
         }
     }
 

@@ -89,12 +89,7 @@ impl Line {
             me: me(),
             store: Arc::new(store.clone()),
             start_feed: Rc::new(move |claim, cause, desk| {
-                let feed = SessionFeed::new(claim, cause, feeds.clone(), desk).start();
-                FeedHandle {
-                    advance: feed.clone().recipient(),
-                    forsake: feed.clone().recipient(),
-                    release: feed.recipient(),
-                }
+                FeedHandle::of(&SessionFeed::new(claim, cause, feeds.clone(), desk).start())
             }),
             replicas: Arc::new(store.clone()),
             keeper,
