@@ -192,8 +192,8 @@ impl SessionFeed {
 /// What an operator wants to know of a feed's life.
 fn tell(event: &Event) {
     match event {
-        Event::Created(Created::At(address)) => info!(%address, "flow created"),
-        Event::Created(Created::NotSent(reason) | Created::Failed(reason)) => {
+        Event::Created(feed::Created::At(address)) => info!(%address, "flow created"),
+        Event::Created(feed::Created::NotSent(reason) | feed::Created::Failed(reason)) => {
             warn!(reason, "flow not created, it is tried again");
         }
         Event::Pushed(Err(trouble)) => warn!(?trouble, "push failed, this generation is over"),
