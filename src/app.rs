@@ -1,6 +1,7 @@
 //! The composition root: opens the gateways, starts the actors tail first, drains them on a signal.
 
 mod cleaning;
+mod foundation;
 mod gauges;
 mod lines;
 mod signals;
@@ -11,9 +12,9 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 pub use self::cleaning::{CannotClean, Forecast, clean_once, forecast};
+pub use self::foundation::{Foundation, Stores};
 use self::lines::{ChunkLine, FeedLine};
-use self::signals::Signals;
-use self::start::Foundation;
+pub use self::signals::Signals;
 use crate::clock;
 use crate::config::Config;
 use crate::http::HealthServer;
@@ -65,9 +66,12 @@ enum Ended {
     Dead(&'static str),
 }
 
-/// Builds the lines and rebuilds what dies. The chunk line stands on the feed line: it falls with it, not the other
-/// way round.
-async fn run(foundation: &Foundation, leave: &mut Signals) -> anyhow::Result<Exit> {
+/// Builds the lines and rebuilds what dies, until it is told to leave. The chunk line stands on the feed line: it falls
+/// with it, not the other way round.
+///
+/// # Errors
+/// [`GivenUp`](crate::supervision::GivenUp): a line keeps dying.
+pub async fn run(foundation: &Foundation, leave: &mut Signals) -> anyhow::Result<Exit> {
     let mut budget = Budget::default();
     loop {
         let feeds = FeedLine::build(foundation);
@@ -99,6 +103,7 @@ async fn tend(
         let chunks = ChunkLine::build(foundation, feeds);
         foundation.readiness.set(Dependency::Lines, State::Up);
         let dead = tokio::select! {
+            biased;
             () = leave.next() => None,
             name = first_death(&feeds.pulses) => Some((name, true)),
             name = first_death(&chunks.pulses) => Some((name, false)),

@@ -22,7 +22,20 @@ fn main() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    match actix_rt::System::new().block_on(cli::run(arguments, config, provenance)) {
+    let system = actix_rt::System::new();
+    let (outcome, context) = system.block_on(async {
+        (cli::run(arguments, config, provenance).await, tokio::runtime::Handle::current())
+    });
+    let code = exit_code(outcome);
+    // What is still under way is dropped here. A connection that it holds goes back to its pool even then, for which it
+    // needs the runtime's context.
+    let _context = context.enter();
+    drop(system);
+    code
+}
+
+fn exit_code(outcome: Result<Outcome, impl std::fmt::Display>) -> ExitCode {
+    match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         // Nothing may hold the process now, not even a thread that waits for a disk.
         Ok(Outcome::Hurried) => std::process::exit(0),

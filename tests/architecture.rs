@@ -346,8 +346,14 @@ fn files_are_short() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let mut broken = Vec::new();
-    let trees =
-        TREES.iter().chain(&["tests", "peers/tests", "devstack/tests", "entity/tests", "migration/tests"]);
+    let trees = TREES.iter().chain(&[
+        "tests",
+        "fuzz",
+        "peers/tests",
+        "devstack/tests",
+        "entity/tests",
+        "migration/tests",
+    ]);
     for tree in trees.map(|tree| root().join(tree)).filter(|tree| tree.is_dir()) {
         for path in files(&tree) {
             if !fs::read_to_string(&path).unwrap().starts_with("//! ") {

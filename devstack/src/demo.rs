@@ -1,7 +1,7 @@
 //! `devstack demo`: a real video through a whole system on this machine, from chunks to playable DASH and HLS.
 
 mod farm;
-mod replica;
+pub(crate) mod replica;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

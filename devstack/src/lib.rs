@@ -24,7 +24,7 @@ pub mod workspace;
 pub use endpoints::Endpoints;
 pub use ports::PortLease;
 pub use process::{Process, ProcessBuilder, Signal};
-pub use proxy::TcpProxy;
+pub use proxy::{TcpProxy, Towards};
 pub use sandbox::Sandbox;
 pub use servers::Identity;
 pub use servers::nginx::Nginx;

@@ -1,5 +1,7 @@
 //! `devstack`: private servers around a command, and the demo of uploader-v4.
 
+mod bench;
+mod chaos;
 mod clip;
 mod compose;
 mod demo;
@@ -36,8 +38,18 @@ enum Command {
     Doctor,
     /// Bring docker/compose.yml up on the engine that is there, upload through it while its parts die, take it down
     ComposeTest,
+    /// Measure the service against what the broker and the disk allow, on servers of its own
+    Bench(bench::Options),
+    /// The consumer that answers at once, for `bench`
+    #[command(hide = true)]
+    BenchEcho(bench::EchoOptions),
+    /// The fflow that takes bytes at once, for `bench`
+    #[command(hide = true)]
+    BenchSink(bench::SinkOptions),
     /// Upload a video through a whole system on this machine and check what comes out
     Demo(demo::Options),
+    /// Break everything at random under forty uploads, and check that nobody lost a byte
+    Chaos(chaos::Options),
 }
 
 #[actix_rt::main]
@@ -57,8 +69,12 @@ async fn main() -> ExitCode {
 async fn run(command: Command, interrupts: &mut Interrupts) -> anyhow::Result<ExitCode> {
     match command {
         Command::Exec { command } => exec::run(&command, interrupts).await,
+        Command::Bench(options) => bench::run(options, interrupts).await,
+        Command::BenchEcho(options) => bench::echo(&options).await,
+        Command::BenchSink(options) => bench::sink(options).await,
         Command::ComposeTest => Ok(compose::run(interrupts).await),
         Command::Doctor => Ok(doctor::run()),
+        Command::Chaos(options) => Ok(chaos::run(options, interrupts).await),
         Command::Demo(options) => Ok(demo::run(options, interrupts).await),
     }
 }

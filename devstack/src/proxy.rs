@@ -1,4 +1,6 @@
-//! A TCP proxy that breaks what passes through it: cuts, refuses, stalls and delays.
+//! A TCP proxy that breaks what passes through it: cuts, half-closes, refuses, stalls and delays.
+
+mod pump;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,21 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
+use self::pump::{calm, pump};
 use crate::ports::PortLease;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much is read at once, in bytes.
-const BLOCK: usize = 64 * 1024;
-/// How many blocks one direction of a connection may hold while they are delayed.
-const QUEUE: usize = 64;
 
 /// A loopback port that forwards to another address, as long as it is let.
 #[derive(Debug)]
@@ -39,6 +35,17 @@ struct Weather {
     stalled: bool,
     delay: Duration,
     cuts: u64,
+    /// Half-closures so far, towards the target and towards the clients.
+    halves: [u64; 2],
+}
+
+/// A direction through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Towards {
+    /// From the clients to the address that is forwarded to.
+    Target,
+    /// From there back to the clients.
+    Clients,
 }
 
 #[derive(Debug)]
@@ -55,7 +62,8 @@ impl TcpProxy {
     pub async fn start(target: SocketAddr) -> anyhow::Result<Self> {
         let port = PortLease::take()?;
         let listener = listen(port.number()).await.context("cannot listen")?;
-        let (weather, _) = watch::channel(Weather { target, stalled: false, delay: Duration::ZERO, cuts: 0 });
+        let calm = Weather { target, stalled: false, delay: Duration::ZERO, cuts: 0, halves: [0, 0] };
+        let (weather, _) = watch::channel(calm);
         let (commands, received) = mpsc::channel(1);
         let open = Arc::new(AtomicUsize::new(0));
         let door = Door { port: port.number(), weather: weather.subscribe(), open: open.clone() };
@@ -84,6 +92,12 @@ impl TcpProxy {
     /// Resets every connection, on both sides; bytes on their way are lost. New ones are accepted.
     pub fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// Ends one direction of every open connection: its receiver sees the end of the stream, its sender is told
+    /// nothing, and what is still sent that way is lost. The other direction and new connections go on.
+    pub fn half_close(&self, towards: Towards) {
+        self.weather.send_modify(|weather| weather.halves[towards as usize] += 1);
     }
 
     /// Closes the door to new connections, as if nobody listened, or opens it again; open ones go on.
@@ -198,8 +212,8 @@ async fn carry(mut client: TcpStream, mut weather: watch::Receiver<Weather>, _co
         let _ = server.set_nodelay(true);
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let there = pump(from_client, to_server, weather.clone());
-        let back = pump(from_server, to_client, weather.clone());
+        let there = pump(from_client, to_server, weather.clone(), Towards::Target);
+        let back = pump(from_server, to_client, weather.clone(), Towards::Clients);
         tokio::try_join!(there, back).map(drop)
     };
     let cut = cut_weather.wait_for(|weather| weather.cuts != cuts);
@@ -216,46 +230,6 @@ async fn carry(mut client: TcpStream, mut weather: watch::Receiver<Weather>, _co
 async fn connect(weather: &mut watch::Receiver<Weather>) -> std::io::Result<TcpStream> {
     let target = calm(weather).await?.target;
     timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await?
-}
-
-/// Waits while the proxy is stalled.
-async fn calm(weather: &mut watch::Receiver<Weather>) -> std::io::Result<Weather> {
-    let calm = weather.wait_for(|weather| !weather.stalled).await;
-    calm.map(|weather| *weather).map_err(|_| std::io::Error::other("the proxy has ended"))
-}
-
-/// Moves bytes one way. Blocks wait out their delay in a queue, so that a delay does not cost throughput.
-async fn pump(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    mut weather: watch::Receiver<Weather>,
-) -> std::io::Result<()> {
-    let (queue, mut queued) = mpsc::channel::<(Instant, Bytes)>(QUEUE);
-    let reading_weather = weather.clone();
-    let reading = async move {
-        loop {
-            let mut block = BytesMut::with_capacity(BLOCK);
-            if from.read_buf(&mut block).await? == 0 {
-                return Ok(());
-            }
-            let due = Instant::now() + reading_weather.borrow().delay;
-            if queue.send((due, block.freeze())).await.is_err() {
-                return Ok(());
-            }
-        }
-    };
-    let writing = async {
-        while let Some((due, block)) = queued.recv().await {
-            if due > Instant::now() {
-                sleep_until(due).await;
-            }
-            calm(&mut weather).await?;
-            to.write_all(&block).await?;
-        }
-        calm(&mut weather).await?;
-        to.shutdown().await
-    };
-    tokio::try_join!(reading, writing).map(drop)
 }
 
 #[cfg(test)]

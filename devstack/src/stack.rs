@@ -23,11 +23,23 @@ impl Stack {
     /// # Errors
     /// When one of them is not installed or does not come up; the others are stopped then.
     pub async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
-        let (postgres, redis, rabbitmq) = tokio::try_join!(
-            Postgres::start(workspace),
-            Redis::start(workspace),
-            RabbitMq::start(workspace)
-        )?;
+        Self::around(workspace, Postgres::start(workspace)).await
+    }
+
+    /// Like `start`, with a PostgreSQL that syncs to the disk, as in production.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_durable(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::around(workspace, Postgres::start_durable(workspace)).await
+    }
+
+    async fn around(
+        workspace: &Workspace,
+        postgres: impl Future<Output = anyhow::Result<Postgres>>,
+    ) -> anyhow::Result<Self> {
+        let (postgres, redis, rabbitmq) =
+            tokio::try_join!(postgres, Redis::start(workspace), RabbitMq::start(workspace))?;
         Ok(Self { postgres, redis, rabbitmq })
     }
 

@@ -1,8 +1,9 @@
 //! gateway: the upload API of clients; cuts nothing itself, publishes each uploaded chunk and awaits its reply.
 //!
-//! By itself it is kind: a reply that does not come is a 504, a lost broker is connected to again with backoff,
-//! replies that nobody awaits are acked away. With `as_observed` it has the manners of the existing gateway: it
-//! waits for ever, connects and declares only at its start, and nacks unknown replies with requeue for ever.
+//! By itself it is kind: a reply that does not come is a 504, a lost broker is connected to again with backoff, a
+//! database that is away is asked again, replies that nobody awaits are acked away. With `as_observed` it has the
+//! manners of the existing gateway: it waits for ever, connects and declares only at its start, asks its database
+//! once, and nacks unknown replies with requeue for ever.
 
 mod broker;
 mod headers;

@@ -189,6 +189,16 @@ impl RecordingFflow {
         self.shared.ledger().options_mut().proxy_timeout = timeout;
     }
 
+    /// Changes whether a killed ffmpeg is kept quiet about, as the existing fflow does.
+    pub fn set_as_observed(&self, as_observed: bool) {
+        self.shared.ledger().options_mut().as_observed = as_observed;
+    }
+
+    /// The names of all flows that a replica still holds, also of those whose ffmpeg is dead.
+    pub fn living(&self) -> Vec<String> {
+        self.shared.ledger().live.keys().map(|(_, name)| name.clone()).collect()
+    }
+
     /// Changes whether a create answers with the replica's address.
     pub fn set_answer_base_address(&self, base: bool) {
         self.shared.ledger().options_mut().answer_base_address = base;

@@ -12,7 +12,7 @@ mod claims;
 mod rest;
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -66,11 +66,11 @@ struct Running {
 /// The forwarder; see the card above.
 pub struct FflowForwarder {
     parts: ForwarderParts,
-    running: HashMap<SessionId, Running>,
+    running: BTreeMap<SessionId, Running>,
     /// Sessions that advanced here and that nobody feeds.
-    wanted: HashSet<SessionId>,
+    wanted: BTreeSet<SessionId>,
     /// The chunks that made them wanted, for their feeds' spans.
-    causes: HashMap<SessionId, TraceParent>,
+    causes: BTreeMap<SessionId, TraceParent>,
     resting: Resting,
     claiming: bool,
     /// Claims of a drain that are on their way back.
@@ -94,9 +94,9 @@ impl FflowForwarder {
         FflowForwarder {
             resting: Resting::new(parts.config.backoff_max),
             parts,
-            running: HashMap::new(),
-            wanted: HashSet::new(),
-            causes: HashMap::new(),
+            running: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            causes: BTreeMap::new(),
             claiming: false,
             handing_back: 0,
             polling: false,

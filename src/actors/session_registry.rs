@@ -2,27 +2,30 @@
 //!
 //! Hears    AdmitChunk (ChunkValidator), ExpireSessions (JanitorScheduler), Ping and Retire (supervision)
 //! Tells    SessionAdvanced to FflowForwarder; everything else goes through the ticket
-//! Owns     the right to change how far a session is and to end it for want of use; the truth is in PostgreSQL, nothing is cached
+//! Owns     the right to change how far a session is and to end it for want of use; the truth is in PostgreSQL, and what is
+//!          remembered of it here only saves looks
 //! Decides  nothing itself, see `domain::session`
 //! Fails    a batch that PostgreSQL could not run is looked at again with backoff until the chunks' deadline; one that
 //!          it refuses is halved until the culprit is alone; restarted, it drops its tickets and starts clean
 
 mod commit;
 mod expiry;
+mod known;
 mod lane;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{error, warn};
 
+use self::known::Known;
 use self::lane::{Found, Held, Lane, Room};
 use crate::clock;
 use crate::config::ChunkConfig;
 use crate::domain::ids::{SessionId, Timestamp};
-use crate::domain::session::{self, Session, Terms};
+use crate::domain::session::{self, Next, Session, Terms};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Look};
@@ -59,7 +62,8 @@ pub struct RegistryParts {
 /// The registry of sessions; see the card above.
 pub struct SessionRegistry {
     parts: RegistryParts,
-    lanes: HashMap<SessionId, Lane>,
+    lanes: BTreeMap<SessionId, Lane>,
+    known: Known,
     /// Sessions whose waiting chunks need a look.
     to_look: Vec<SessionId>,
     looking: bool,
@@ -77,7 +81,8 @@ impl SessionRegistry {
     pub fn new(parts: RegistryParts) -> Self {
         SessionRegistry {
             parts,
-            lanes: HashMap::new(),
+            lanes: BTreeMap::new(),
+            known: Known::default(),
             to_look: Vec::new(),
             looking: false,
             failed_looks: 0,
@@ -106,6 +111,7 @@ impl Supervised for SessionRegistry {
     /// What was in flight died with the old context: its tickets go back to the broker.
     fn restarting(&mut self, _: &mut Self::Context) {
         self.lanes.clear();
+        self.known = Known::default();
         self.to_look.clear();
         self.to_commit.clear();
         (self.looking, self.committing, self.aside, self.failed_looks) = (false, false, 0, 0);
@@ -118,10 +124,17 @@ impl Handler<AdmitChunk> for SessionRegistry {
     fn handle(&mut self, message: AdmitChunk, ctx: &mut Self::Context) {
         metrics::taken_up("SessionRegistry");
         let id = message.chunk.facts.session;
+        let next = self.known_to_be_next(&message);
         let lane = self.lanes.entry(id).or_default();
+        let alone = lane.is_empty() && !lane.looking;
         lane.push(Held::new(message.chunk, message.ticket, clock::now()));
-        self.ask_look(id);
-        self.look(ctx);
+        match next.filter(|_| alone) {
+            Some(session) => self.evaluate(id, &session, 0, ctx),
+            None => {
+                self.ask_look(id);
+                self.look(ctx);
+            }
+        }
     }
 }
 
@@ -150,6 +163,14 @@ impl Handler<Ping> for SessionRegistry {
 }
 
 impl SessionRegistry {
+    /// The session as last committed here, if by that the chunk is to be stored: it needs no look then.
+    fn known_to_be_next(&self, message: &AdmitChunk) -> Option<Session> {
+        let facts = &message.chunk.facts;
+        let session = self.known.get(facts.session)?;
+        let (_, next) = session::decide(session, facts, &self.parts.terms(0));
+        matches!(next, Next::Accept(_)).then(|| session.clone())
+    }
+
     fn ask_look(&mut self, id: SessionId) {
         if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.wants_look()) {
             lane.looking = true;
@@ -215,6 +236,7 @@ impl SessionRegistry {
     /// Answers what is overdue, and looks again at early chunks: their predecessors may be stored elsewhere.
     fn patrol(&mut self, ctx: &mut Context<Self>) {
         let (now, deadline) = (clock::now(), self.parts.config.deadline);
+        self.known.age(now);
         let mut room = self.parts.room(&mut self.aside);
         let mut waiting = Vec::new();
         self.lanes.retain(|id, lane| {

@@ -1,25 +1,23 @@
 //! Cleaning: the janitor beside the lines, one run of it alone, and a look at what it would do.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use anyhow::{Context as _, anyhow};
+use sea_orm::DatabaseConnection;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::foundation::{Foundation, Stores};
 use super::lines;
-use super::start::Foundation;
 use crate::actors::fflow_router::FflowRouter;
 use crate::actors::janitor_scheduler::{JanitorParts, JanitorScheduler};
 use crate::actors::session_registry::SessionRegistry;
 use crate::config::Config;
 use crate::domain::ids::{ReplicaId, SessionId};
-use crate::gateways::fflow::AwcFflow;
 use crate::gateways::route_store::RedisRoutes;
 use crate::gateways::spool::{FileSpool, Spool};
-use crate::gateways::upload_store::chunks::PgChunkStore;
-use crate::gateways::upload_store::cleaning::{Listed, PgCleaningStore, PgPreview, Preview, Terms};
+use crate::gateways::upload_store::cleaning::{Listed, PgPreview, Preview, Terms};
 use crate::gateways::upload_store::pool;
 use crate::gateways::upload_store::replicas::PgReplicaStore;
 use crate::messages::{JanitorReport, RunOnce, SessionAdvanced};
@@ -49,7 +47,7 @@ pub(super) fn janitor_parts(
     router: &Addr<FflowRouter>,
 ) -> JanitorParts {
     JanitorParts {
-        store: Arc::new(PgCleaningStore::new(foundation.db.clone())),
+        store: foundation.stores.cleaning.clone(),
         spool: foundation.spool.clone(),
         expire: registry.clone().recipient(),
         drop_flow: router.clone().recipient(),
@@ -65,9 +63,8 @@ pub(super) fn janitor_parts(
 /// # Errors
 /// [`CannotClean`]; what goes wrong once it runs is in the report.
 pub async fn clean_once(config: Config) -> Result<JanitorReport, CannotClean> {
-    let foundation = foundation(config).await?;
-    let fflow = Rc::new(AwcFflow::new(foundation.config.fflow.clone(), foundation.config.feed.max_feeds));
-    let router = lines::router(&foundation, fflow);
+    let (foundation, _) = foundation(config).await?;
+    let router = lines::router(&foundation);
     let registry = lines::registry(&foundation, NoFeeds.start().recipient());
     let janitor = JanitorScheduler::still(janitor_parts(&foundation, &registry, &router)).start();
     janitor.send(RunOnce).await.map_err(|error| anyhow!("the janitor ended: {error}").into())
@@ -102,8 +99,8 @@ pub struct Forecast {
 /// [`CannotClean`]
 pub async fn forecast(config: Config, limit: u32) -> Result<Forecast, CannotClean> {
     let (video_ttl, tombstone_ttl) = (config.janitor.video_ttl, config.janitor.tombstone_ttl);
-    let foundation = foundation(config).await?;
-    let look = PgPreview::new(foundation.db.clone());
+    let (foundation, db) = foundation(config).await?;
+    let look = PgPreview::new(db);
     let preview = look.look(Terms { video_ttl, tombstone_ttl, limit }).await.context("the database")?;
     let folders = folders(&look, foundation.spool.as_ref(), limit as usize).await?;
     Ok(Forecast { preview, folders })
@@ -131,7 +128,7 @@ async fn folders(look: &PgPreview, spool: &dyn Spool, limit: usize) -> anyhow::R
 }
 
 /// What `serve` stands on, looked at and not changed.
-async fn foundation(config: Config) -> Result<Foundation, CannotClean> {
+async fn foundation(config: Config) -> Result<(Foundation, DatabaseConnection), CannotClean> {
     let db = pool::open(&config.database, CONNECTIONS).await.context("the database cannot be reached")?;
     let schema = migration::check(&db).await.context("the schema uploader cannot be read")?;
     if !schema.is_usable() {
@@ -143,13 +140,13 @@ async fn foundation(config: Config) -> Result<Foundation, CannotClean> {
     if !missing.is_empty() {
         return Err(CannotClean::Refused(format!("there is no table {}", missing.join(", "))));
     }
-    let replicas = Arc::new(PgReplicaStore::new(db.clone()));
+    let replicas = PgReplicaStore::new(db.clone());
     let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
-    same_spool(&config, replicas.as_ref(), spool.as_ref()).await?;
+    same_spool(&config, &replicas, spool.as_ref()).await?;
     let routes = Arc::new(RedisRoutes::new(&config.redis).map_err(anyhow::Error::from)?);
     let (readiness, me) = (Readiness::new(), ReplicaId(Uuid::new_v4()));
-    let chunks = Arc::new(PgChunkStore::new(db.clone()));
-    Ok(Foundation { config, readiness, me, db, replicas, routes, spool, chunks, quota_bytes: 0 })
+    let stores = Stores::new(&db, db.clone());
+    Ok((Foundation::new(config, readiness, me, stores, routes, spool, 0), db))
 }
 
 /// In another spool every folder would look like one that nobody needs.

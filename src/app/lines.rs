@@ -8,7 +8,7 @@ use actix::prelude::*;
 use tokio::sync::Semaphore;
 
 use super::cleaning;
-use super::start::Foundation;
+use super::foundation::Foundation;
 use crate::actors::amqp_consumer::AmqpConsumer;
 use crate::actors::chunk_validator::ChunkValidator;
 use crate::actors::fflow_forwarder::{FflowForwarder, ForwarderParts};
@@ -16,16 +16,9 @@ use crate::actors::fflow_router::{FflowRouter, StrayRound};
 use crate::actors::janitor_scheduler::JanitorScheduler;
 use crate::actors::session_feed::{FeedParts, RouterDesk, SessionFeed};
 use crate::actors::session_registry::{RegistryParts, SessionRegistry};
-use crate::config::Config;
 use crate::domain::feed::Rules;
 use crate::domain::retry::Backoff;
 use crate::domain::route::AllowList;
-use crate::gateways::broker::LapinBroker;
-use crate::gateways::fflow::{AwcFflow, Fflow};
-use crate::gateways::holder::{AwcHolder, Holder};
-use crate::gateways::upload_store::cleaning::PgCleaningStore;
-use crate::gateways::upload_store::farm::PgFarmStore;
-use crate::gateways::upload_store::feeds::PgFeedStore;
 use crate::lease;
 use crate::messages::{Drain, FeedHandle, SessionAdvanced};
 use crate::supervision::{Pulse, retire};
@@ -46,17 +39,16 @@ pub(super) struct FeedLine {
 impl FeedLine {
     pub(super) fn build(foundation: &Foundation) -> Self {
         let config = &foundation.config;
-        let fflow: Rc<dyn Fflow> = Rc::new(AwcFflow::new(config.fflow.clone(), config.feed.max_feeds));
-        let router = router(foundation, fflow.clone());
+        let router = router(foundation);
         let (keeper, lease) = lease::lease();
         let feeds = Rc::new(FeedParts {
             me: foundation.me,
-            store: Arc::new(PgFeedStore::new(foundation.db.clone())),
+            store: foundation.stores.feeds.clone(),
             spool: foundation.spool.clone(),
-            fflow,
-            holder: AwcHolder::new(&config.holder).map(|holder| Rc::new(holder) as Rc<dyn Holder>),
+            fflow: foundation.fflow.clone(),
+            holder: foundation.holder.clone(),
             router: desk(&router),
-            rules: rules(config),
+            rules: rules(foundation),
             lease,
             replays: Arc::new(Semaphore::new(config.feed.replays)),
             read_retry: config.spool.read_retry,
@@ -69,7 +61,7 @@ impl FeedLine {
             start_feed: Rc::new(move |claim, cause, desk| {
                 FeedHandle::of(&SessionFeed::new(claim, cause, feeds.clone(), desk).start())
             }),
-            replicas: foundation.replicas.clone(),
+            replicas: foundation.stores.replicas.clone(),
             keeper,
             config: config.feed.clone(),
             replica: config.replica.clone(),
@@ -100,10 +92,10 @@ impl FeedLine {
     }
 }
 
-pub(super) fn router(foundation: &Foundation, fflow: Rc<dyn Fflow>) -> Addr<FflowRouter> {
+pub(super) fn router(foundation: &Foundation) -> Addr<FflowRouter> {
     let config = &foundation.config;
-    let routes = foundation.routes.clone();
-    let farm = Arc::new(PgFarmStore::new(foundation.db.clone()));
+    let (fflow, routes) = (foundation.fflow.clone(), foundation.routes.clone());
+    let farm = foundation.stores.farm.clone();
     let allowed = AllowList::new(config.fflow.allowed.iter().map(ToString::to_string));
     let strays = StrayRound { interval: config.feed.stray_interval, max_age: config.feed.stray_max_age };
     let (settings, readiness) = (config.fflow.clone(), foundation.readiness.clone());
@@ -123,7 +115,8 @@ fn desk(router: &Addr<FflowRouter>) -> RouterDesk {
     }
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(foundation: &Foundation) -> Rules {
+    let config = &foundation.config;
     let feed = &config.feed;
     let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
     Rules {
@@ -136,7 +129,7 @@ fn rules(config: &Config) -> Rules {
         max_strikes: i32::try_from(feed.max_strikes).unwrap_or(i32::MAX),
         strike_waits: feed.strike_waits.clone(),
         strike_span: feed.strike_span,
-        holder: config.holder.base_url.is_some(),
+        holder: foundation.holder.is_some(),
         holder_poll: config.holder.poll,
         finish_base: feed.finish_base,
         finish_rate: feed.finish_rate,
@@ -161,8 +154,8 @@ impl ChunkLine {
             ctx.set_mailbox_capacity(mailbox);
             ChunkValidator::new(admit, max_bytes)
         });
-        let broker = Arc::new(LapinBroker::new(config.amqp.clone(), &config.replica.name));
-        let (amqp, share) = (config.amqp.clone(), config.replica.shutdown_settle);
+        let (broker, amqp) = (foundation.broker.clone(), config.amqp.clone());
+        let share = config.replica.shutdown_settle;
         let (validate, readiness) = (validator.clone().recipient(), foundation.readiness.clone());
         let consumer = Supervisor::start(move |ctx: &mut Context<AmqpConsumer>| {
             ctx.set_mailbox_capacity(mailbox);
@@ -194,8 +187,8 @@ pub(super) fn registry(
     let config = &foundation.config;
     let mailbox = usize::from(config.amqp.prefetch) * 2;
     let parts = RegistryParts {
-        store: foundation.chunks.clone(),
-        cleaning: Arc::new(PgCleaningStore::new(foundation.db.clone())),
+        store: foundation.stores.chunks.clone(),
+        cleaning: foundation.stores.cleaning.clone(),
         spool: foundation.spool.clone(),
         forwarder,
         config: config.chunk.clone(),

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::domain::ids::Timestamp;
 
 /// What was asked for so far. Whatever the service does, it hears the next signal meanwhile.
-pub(super) struct Signals {
+pub struct Signals {
     heard: mpsc::Receiver<()>,
     /// When the first one came.
     first: Option<Timestamp>,
@@ -37,7 +37,8 @@ impl Signals {
         Ok(Self::heard(heard))
     }
 
-    fn heard(heard: mpsc::Receiver<()>) -> Self {
+    /// Hears what comes through `heard` in their place.
+    pub fn heard(heard: mpsc::Receiver<()>) -> Self {
         Signals { heard, first: None, hurried: false }
     }
 
@@ -59,6 +60,7 @@ impl Signals {
         tokio::pin!(work);
         while !self.hurried {
             tokio::select! {
+                biased;
                 done = &mut work => return Some(done),
                 () = self.next() => {}
             }
@@ -70,6 +72,7 @@ impl Signals {
     pub(super) async fn pause(&mut self, span: Duration) {
         if !self.called() {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(span) => {}
                 () = self.next() => {}
             }

@@ -10,36 +10,15 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::START_PAUSE;
-use super::gauges::Gauges;
+use super::foundation::{Foundation, Stores};
 use crate::config::{Config, SpoolLimit};
 use crate::domain::ids::ReplicaId;
 use crate::fault::{Classified, Fault};
-use crate::gateways::route_store::{RedisRoutes, RouteStore};
+use crate::gateways::route_store::RedisRoutes;
 use crate::gateways::spool::{FileSpool, Spool};
-use crate::gateways::upload_store::chunks::{ChunkStore, PgChunkStore};
 use crate::gateways::upload_store::pool;
-use crate::gateways::upload_store::replicas::{Heartbeat, PgReplicaStore, ReplicaStore, SpoolClaim};
+use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore, SpoolClaim};
 use crate::readiness::{Dependency, Readiness, State};
-
-/// What both lines stand on.
-pub(super) struct Foundation {
-    pub(super) config: Config,
-    pub(super) readiness: Readiness,
-    pub(super) me: ReplicaId,
-    pub(super) db: DatabaseConnection,
-    pub(super) replicas: Arc<dyn ReplicaStore>,
-    pub(super) routes: Arc<dyn RouteStore>,
-    pub(super) spool: Arc<dyn Spool>,
-    pub(super) chunks: Arc<dyn ChunkStore>,
-    pub(super) quota_bytes: i64,
-}
-
-impl Foundation {
-    /// What is sampled while the service runs.
-    pub(super) fn gauges(&self) -> Gauges {
-        Gauges { spool: self.spool.clone(), chunks: self.chunks.clone(), quota_bytes: self.quota_bytes }
-    }
-}
 
 /// Waits for what may come, fails on what never will.
 pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::Result<Foundation> {
@@ -50,17 +29,16 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     readiness.set(Dependency::Database, State::Up);
     shared_tables(&db, &readiness).await;
     let heartbeat = connect(&config, 1, &readiness).await;
-    let replicas: Arc<dyn ReplicaStore> = Arc::new(PgReplicaStore::new(heartbeat));
+    let stores = Stores::new(&db, heartbeat);
     let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
-    claim_spool(&config, me, replicas.as_ref(), spool.as_ref()).await?;
+    claim_spool(&config, me, stores.replicas.as_ref(), spool.as_ref()).await?;
     readiness.set(Dependency::Spool, State::Up);
     let quota_bytes = quota(&config, spool.as_ref()).await?;
     if config.holder.base_url.is_none() {
         warn!("UPLOADER_HOLDER_BASE_URL is not set: fflow's word is believed when it reports a finish");
     }
     info!(replica = %me, name = %config.replica.name, quota_bytes, "starting");
-    let chunks = Arc::new(PgChunkStore::new(db.clone()));
-    Ok(Foundation { config, readiness, me, db, replicas, routes, spool, chunks, quota_bytes })
+    Ok(Foundation::new(config, readiness, me, stores, routes, spool, quota_bytes))
 }
 
 async fn connect(config: &Config, connections: u32, readiness: &Readiness) -> DatabaseConnection {

@@ -55,7 +55,7 @@ pub struct RawDelivery {
 }
 
 /// What identifies a chunk's content: a second chunk with the same facts is the same chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkFacts {
     /// The session it belongs to.
     pub session: SessionId,

@@ -36,7 +36,7 @@ impl Since {
 }
 
 /// What was asked for, or waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     Starting,
     Resolving,
@@ -58,7 +58,7 @@ enum Phase {
 }
 
 /// What a wait is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Why {
     Bytes,
     Idle,
@@ -70,7 +70,7 @@ enum Why {
 }
 
 /// One feed. Its fields change only here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Feed {
     claim: Claim,
     address: Option<FlowUrl>,

@@ -2,11 +2,21 @@
 //!
 //! Pure and independent of how the deciding is done, so that tests, model and simulation share them.
 
+mod farm_history;
 mod feed_history;
+mod journey;
+mod upload_history;
+mod video;
 
 use std::fmt;
 
+pub use farm_history::FarmHistory;
 pub use feed_history::FeedHistory;
+pub use journey::{
+    Sighting, ack_is_sound, answers_are_sound, ending_is_sound, process_is_sound, progress_is_sound,
+};
+pub use upload_history::{UploadHistory, acked_is_stored, stored_is_the_prefix};
+pub use video::video_agrees;
 
 use super::chunk::ChunkFacts;
 use super::session::{Admission, Next, OwnRow, Session, SharedRows};

@@ -7,7 +7,7 @@ const KEPT: usize = 16;
 /// start (8), size (4) and digest (16), big-endian.
 const ENTRY_BYTES: usize = 28;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Entry {
     start: i64,
     size: u32,
@@ -15,7 +15,7 @@ struct Entry {
 }
 
 /// The newest 16 chunks of a session, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Recent(Vec<Entry>);
 
 impl Recent {

@@ -10,7 +10,7 @@ use super::recent::Recent;
 use super::status::{FlowStatus, SessionState, VideoStatus};
 
 /// The shared rows of a session, as the whole platform sees them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SharedRows {
     /// `upload_sessions.flow_id`
     pub flow: FlowId,
@@ -27,7 +27,7 @@ pub struct SharedRows {
 }
 
 /// Our own row of a session, as far as chunks are concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnRow {
     /// `uploader.session.state`
     pub state: SessionState,
@@ -42,7 +42,7 @@ pub struct OwnRow {
 }
 
 /// All that is known of a session. Either part may be missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Session {
     /// Our row; none before the first chunk.
     pub own: Option<OwnRow>,
@@ -66,7 +66,7 @@ pub struct Terms {
 }
 
 /// The right to store one chunk. Only [`decide`] gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Admission {
     facts: ChunkFacts,
     first: bool,

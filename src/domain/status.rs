@@ -36,7 +36,7 @@ impl SessionState {
 }
 
 /// Status of a row in `videos`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VideoStatus {
     /// No chunk yet.
     Created,
@@ -49,7 +49,7 @@ pub enum VideoStatus {
 }
 
 /// Status of a row in `flows`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlowStatus {
     /// No chunk yet.
     Created,

@@ -1,6 +1,7 @@
 //! The message broker: deliveries in on one connection, replies out on another.
 
 mod connection;
+pub(crate) mod frames;
 mod link;
 mod sender;
 mod survey;

@@ -1,6 +1,6 @@
 //! fflow over HTTP: create, push, finish, delete. No redirects, no retries, bodies read up to a bound.
 
-mod answer;
+pub(crate) mod answer;
 mod client;
 #[cfg(test)]
 mod tests;

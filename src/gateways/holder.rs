@@ -1,9 +1,9 @@
 //! holder over HTTP: are the files of a flow there, whole?
 
 mod client;
-mod dash;
-mod hls;
-mod place;
+pub(crate) mod dash;
+pub(crate) mod hls;
+pub(crate) mod place;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@
 mod file;
 mod folder;
 mod reader;
-mod record;
+pub mod record;
 mod trial;
 mod writers;
 
@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::domain::chunk::ChunkFacts;
-use crate::domain::ids::{ReplicaId, SessionId};
+use crate::domain::ids::SessionId;
 use crate::domain::session::Admission;
 use crate::fault::{Classified, Fault};
 
+pub use crate::domain::run::{RecordPlace, Run};
 pub use file::FileSpool;
 pub use folder::{FolderSize, folder_size};
 
@@ -45,17 +46,6 @@ impl Classified for SpoolError {
     }
 }
 
-/// Where one record lies: in the file of `writer`, from byte `position` up to `record_end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordPlace {
-    /// Whose file.
-    pub writer: ReplicaId,
-    /// File offset of the record's header.
-    pub position: i64,
-    /// File offset after the record's body.
-    pub record_end: i64,
-}
-
 /// A chunk whose bytes are durable. Only a spool makes it, from an admission: nothing else can be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -83,17 +73,6 @@ impl Stored {
     pub fn place(&self) -> RecordPlace {
         self.place
     }
-}
-
-/// A contiguous stretch of a session's bytes in one writer's file (a row of `uploader.run`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
-    /// Offset of its first byte in the uploaded file.
-    pub start: i64,
-    /// Its bytes.
-    pub length: i64,
-    /// Its records.
-    pub place: RecordPlace,
 }
 
 /// How full the spool's volume is.

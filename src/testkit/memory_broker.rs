@@ -1,14 +1,14 @@
 //! A broker in memory that redelivers, blocks, returns and breaks like a real one, and writes down what it was asked.
 
-use std::collections::{BTreeMap, VecDeque};
+mod link;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::watch;
-
+use super::weather::{Changes, Sky};
 use crate::domain::chunk::RawDelivery;
-use crate::gateways::broker::{Broker, BrokerError, BrokerLink, LinkEvent, Published};
+use crate::gateways::broker::BrokerError;
 use crate::ticket::Reply;
 
 /// What the broker was asked, in order.
@@ -34,35 +34,103 @@ pub enum Call {
     Closed,
 }
 
-/// Clones share the broker.
+/// Clones share the broker; each has one link, and the newest takes the place of the one before.
 #[derive(Debug, Clone)]
 pub struct MemoryBroker {
     state: Arc<Mutex<State>>,
-    changes: Arc<watch::Sender<u64>>,
+    changes: Arc<Changes>,
+    sky: Sky,
+    consumer: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     calls: Vec<Call>,
+    fresh: Vec<Reply>,
+    handed: BTreeMap<Vec<u8>, usize>,
+    unknown_tags: usize,
     queue: VecDeque<RawDelivery>,
-    unsettled: BTreeMap<u64, RawDelivery>,
+    links: BTreeMap<u64, Open>,
     last_tag: u64,
+    last_link: u64,
+    consumers: usize,
     prefetch: usize,
-    link: u64,
-    alive: bool,
-    consuming: bool,
     blocked: bool,
-    told_blocked: bool,
     returns: usize,
+    settled_under_alarm: BTreeSet<Vec<u8>>,
     failing_publishes: usize,
     refusals: VecDeque<BrokerError>,
 }
 
+/// A link that is alive.
+#[derive(Debug)]
+struct Open {
+    consumer: usize,
+    consuming: bool,
+    told_blocked: bool,
+    unsettled: BTreeMap<u64, RawDelivery>,
+}
+
 impl MemoryBroker {
-    /// A broker that has at most `prefetch` deliveries unsettled.
+    /// A broker that has at most `prefetch` deliveries unsettled on each link.
     pub fn new(prefetch: usize) -> Self {
         let state = State { prefetch, ..State::default() };
-        MemoryBroker { state: Arc::new(Mutex::new(state)), changes: Arc::new(watch::Sender::new(0)) }
+        let (state, changes) = (Arc::new(Mutex::new(state)), Arc::default());
+        MemoryBroker { state, changes, sky: Sky::default(), consumer: 0 }
+    }
+
+    /// The same broker for another consumer, under a weather of its own.
+    pub fn consumer(&self, sky: Sky) -> Self {
+        let consumer = self.change(|state| {
+            state.consumers += 1;
+            state.consumers
+        });
+        MemoryBroker { sky, consumer, ..self.clone() }
+    }
+
+    /// Cuts this consumer's link only.
+    pub fn cut_this(&self) {
+        self.change(|state| state.sever_of(self.consumer));
+    }
+
+    /// Every message and reply in it is gone, as after a restart with queues that are not durable.
+    pub fn forget(&self) {
+        self.change(|state| {
+            state.links.clear();
+            state.queue.clear();
+            state.fresh.clear();
+        });
+    }
+
+    /// The replies confirmed since the last time.
+    pub fn take_replies(&self) -> Vec<Reply> {
+        std::mem::take(&mut self.locked().fresh)
+    }
+
+    /// Whether there are any.
+    pub fn has_replies(&self) -> bool {
+        !self.locked().fresh.is_empty()
+    }
+
+    /// How often the chunk with this correlation id was handed to a consumer.
+    pub fn handed(&self, correlation: &str) -> usize {
+        self.locked().handed.get(correlation.as_bytes()).copied().unwrap_or(0)
+    }
+
+    /// Whether the chunk with this correlation id was settled while no reply could be published: its reply is kept by the
+    /// replica that settled it, and ends with that one.
+    pub fn settled_under_alarm(&self, correlation: &str) -> bool {
+        self.locked().settled_under_alarm.contains(correlation.as_bytes())
+    }
+
+    /// Settlements of deliveries that were not open: one that was settled twice is.
+    pub fn unknown_tags(&self) -> usize {
+        self.locked().unknown_tags
+    }
+
+    /// Deliveries that are neither settled nor back in the queue.
+    pub fn unsettled(&self) -> usize {
+        self.locked().links.values().map(|open| open.unsettled.len()).sum()
     }
 
     /// Puts a message into the queue.
@@ -70,9 +138,9 @@ impl MemoryBroker {
         self.change(|state| state.queue.push_back(delivery));
     }
 
-    /// Cuts the link; what is unsettled goes back into the queue.
+    /// Cuts all links; what is unsettled goes back into the queue.
     pub fn cut(&self) {
-        self.change(State::sever);
+        self.change(State::sever_all);
     }
 
     /// The next attempts to connect end like this.
@@ -113,14 +181,7 @@ impl MemoryBroker {
 
     /// Waits until the broker looks like this; `false` if it does not within `deadline`.
     pub async fn until(&self, deadline: Duration, holds: impl Fn(&MemoryBroker) -> bool) -> bool {
-        let mut changes = self.changes.subscribe();
-        let wait = async {
-            while !holds(self) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
+        let wait = self.changes.until(|| holds(self).then_some(()));
         tokio::time::timeout(deadline, wait).await.is_ok()
     }
 
@@ -130,161 +191,7 @@ impl MemoryBroker {
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.locked());
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.tell();
         result
-    }
-}
-
-impl State {
-    fn sever(&mut self) {
-        self.alive = false;
-        for (_, delivery) in std::mem::take(&mut self.unsettled).into_iter().rev() {
-            self.queue.push_front(delivery);
-        }
-    }
-
-    fn connect(&mut self) -> Result<u64, BrokerError> {
-        if let Some(error) = self.refusals.pop_front() {
-            return Err(error);
-        }
-        self.sever();
-        self.link += 1;
-        (self.alive, self.consuming, self.told_blocked) = (true, true, false);
-        self.calls.push(Call::Connected);
-        Ok(self.link)
-    }
-
-    fn serves(&self, link: u64) -> bool {
-        self.alive && self.link == link
-    }
-
-    fn next(&mut self, link: u64) -> Option<LinkEvent> {
-        if !self.serves(link) {
-            return Some(LinkEvent::Lost(lost()));
-        }
-        if self.told_blocked != self.blocked {
-            self.told_blocked = self.blocked;
-            return Some(LinkEvent::Blocked(self.blocked));
-        }
-        if !self.consuming || self.unsettled.len() >= self.prefetch {
-            return None;
-        }
-        let delivery = self.queue.pop_front()?;
-        self.last_tag += 1;
-        self.unsettled.insert(self.last_tag, delivery.clone());
-        Some(LinkEvent::Delivery { tag: self.last_tag, delivery })
-    }
-
-    fn publish(&mut self, link: u64, reply: &Reply) -> Option<Result<Published, BrokerError>> {
-        if !self.serves(link) {
-            return Some(Err(lost()));
-        }
-        if self.blocked {
-            return None;
-        }
-        if self.failing_publishes > 0 {
-            self.failing_publishes -= 1;
-            self.sever();
-            return Some(Err(lost()));
-        }
-        if self.returns > 0 {
-            self.returns -= 1;
-            self.calls.push(Call::Returned(reply.clone()));
-            return Some(Ok(Published::Returned));
-        }
-        self.calls.push(Call::Published(reply.clone()));
-        Some(Ok(Published::Confirmed))
-    }
-
-    fn settle(&mut self, link: u64, tag: u64, call: Call) -> Result<(), BrokerError> {
-        if !self.serves(link) {
-            return Err(lost());
-        }
-        let Some(delivery) = self.unsettled.remove(&tag) else {
-            self.sever();
-            return Err(BrokerError::Lost(format!("unknown delivery tag {tag}")));
-        };
-        if call == Call::GivenBack(tag) {
-            self.queue.push_back(delivery);
-        }
-        self.calls.push(call);
-        Ok(())
-    }
-}
-
-fn lost() -> BrokerError {
-    BrokerError::Lost("cut".into())
-}
-
-#[async_trait]
-impl Broker for MemoryBroker {
-    async fn connect(&self) -> Result<Box<dyn BrokerLink>, BrokerError> {
-        let number = self.change(State::connect)?;
-        Ok(Box::new(MemoryLink { broker: self.clone(), number }))
-    }
-}
-
-struct MemoryLink {
-    broker: MemoryBroker,
-    number: u64,
-}
-
-impl MemoryLink {
-    async fn when<T>(&self, mut attempt: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
-        let mut changes = self.broker.changes.subscribe();
-        loop {
-            let outcome = attempt(&mut self.broker.locked());
-            if let Some(outcome) = outcome {
-                self.broker.change(|_| ());
-                return Some(outcome);
-            }
-            changes.changed().await.ok()?;
-        }
-    }
-}
-
-#[async_trait]
-impl BrokerLink for MemoryLink {
-    async fn next(&self) -> LinkEvent {
-        let event = self.when(|state| state.next(self.number)).await;
-        event.unwrap_or_else(|| LinkEvent::Lost(lost()))
-    }
-
-    async fn publish(&self, reply: &Reply) -> Result<Published, BrokerError> {
-        self.when(|state| state.publish(self.number, reply)).await.unwrap_or_else(|| Err(lost()))
-    }
-
-    async fn declare(&self) -> Result<(), BrokerError> {
-        self.broker.change(|state| state.calls.push(Call::Declared));
-        Ok(())
-    }
-
-    async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
-        self.broker.change(|state| state.settle(self.number, tag, Call::Acked(tag)))
-    }
-
-    async fn reject(&self, tag: u64) -> Result<(), BrokerError> {
-        self.broker.change(|state| state.settle(self.number, tag, Call::Rejected(tag)))
-    }
-
-    async fn give_back(&self, tag: u64) -> Result<(), BrokerError> {
-        self.broker.change(|state| state.settle(self.number, tag, Call::GivenBack(tag)))
-    }
-
-    async fn consume(&self, on: bool) -> Result<(), BrokerError> {
-        self.broker.change(|state| {
-            state.consuming = on;
-            state.calls.push(Call::Consume(on));
-        });
-        Ok(())
-    }
-
-    async fn close(&self) {
-        self.broker.change(|state| {
-            if state.serves(self.number) {
-                state.sever();
-                state.calls.push(Call::Closed);
-            }
-        });
     }
 }

@@ -1,12 +1,17 @@
 //! fflow in memory: takes bytes, ships to a holder in memory, and fails as scripted.
 
-use std::collections::{BTreeMap, VecDeque};
+mod farm;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::farm::{Farm, Late, refusal};
 use super::memory_holder::MemoryHolder;
+use super::weather::{Lot, Sky, pass};
+use crate::clock;
 use crate::domain::ids::FlowName;
 use crate::domain::route::FlowUrl;
 use crate::gateways::fflow::{Fflow, FflowError};
@@ -57,10 +62,13 @@ pub struct MemoryFlow {
     pub finished: Option<String>,
     /// Whether it was deleted.
     pub deleted: bool,
+    /// Whether its ffmpeg has died: what is pushed is taken and lost, and its finish ships nothing.
+    pub dead: bool,
 }
 
 impl MemoryFlow {
-    fn is_live(&self) -> bool {
+    /// Whether it can be pushed to.
+    pub fn is_live(&self) -> bool {
         self.finished.is_none() && !self.deleted
     }
 }
@@ -69,18 +77,7 @@ impl MemoryFlow {
 #[derive(Clone)]
 pub struct MemoryFflow {
     inner: Arc<Mutex<Farm>>,
-}
-
-struct Farm {
-    replicas: usize,
-    created: usize,
-    flows: BTreeMap<(usize, String), MemoryFlow>,
-    fates: BTreeMap<Call, VecDeque<Fate>>,
-    always: BTreeMap<Call, Fate>,
-    calls: Vec<(Call, String)>,
-    /// What the create under way is to answer.
-    address: Option<String>,
-    holder: MemoryHolder,
+    sky: Sky,
 }
 
 impl MemoryFflow {
@@ -95,8 +92,37 @@ impl MemoryFflow {
             calls: Vec::new(),
             address: None,
             holder,
+            begun: BTreeMap::new(),
+            late: Vec::new(),
         };
-        MemoryFflow { inner: Arc::new(Mutex::new(farm)) }
+        MemoryFflow { inner: Arc::new(Mutex::new(farm)), sky: Sky::default() }
+    }
+
+    /// The same farm under another weather.
+    #[must_use]
+    pub fn under(&self, sky: Sky) -> Self {
+        MemoryFflow { sky, ..self.clone() }
+    }
+
+    /// What has arrived late by now takes its effect.
+    pub fn settle(&self) {
+        self.lock().arrive();
+    }
+
+    /// All processes there are or were, by name.
+    pub fn flows(&self) -> Vec<(String, MemoryFlow)> {
+        self.lock().flows.iter().map(|((_, name), flow)| (name.clone(), flow.clone())).collect()
+    }
+
+    /// How often a process of each name was begun.
+    pub fn begun(&self) -> BTreeMap<String, usize> {
+        self.lock().begun.clone()
+    }
+
+    /// The ffmpeg of this process dies, and fflow does not notice.
+    pub fn kill_ffmpeg(&self, name: &str) {
+        let mut farm = self.lock();
+        farm.flows.iter_mut().filter(|((_, known), _)| known == name).for_each(|(_, flow)| flow.dead = true);
     }
 
     /// The address of a replica.
@@ -142,15 +168,17 @@ impl MemoryFflow {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the call and lets it meet its fate around `effect`.
+    /// Records the call and lets it meet its fate, or else the weather, around `effect`.
     async fn meet<T>(
         &self,
         call: Call,
         name: &str,
+        late: impl FnOnce() -> Late,
         effect: impl FnOnce(&mut Farm) -> Result<T, FflowError>,
     ) -> Result<T, FflowError> {
+        let meeting = self.sky.go(call.name(), name).await;
         let fate = self.lock().begin(call, name);
-        match fate {
+        let outcome = match fate.or(Fate::of(meeting.lot)) {
             None => effect(&mut self.lock()),
             Some(Fate::Address(address)) => {
                 let mut farm = self.lock();
@@ -161,50 +189,39 @@ impl MemoryFflow {
             Some(Fate::Status(status)) => Err(refusal(status)),
             Some(Fate::LostBefore) => Err(FflowError::Unknown("reset".to_owned())),
             Some(Fate::LostAfter) => {
-                effect(&mut self.lock())?;
-                Err(FflowError::Unknown("reset".to_owned()))
+                effect(&mut self.lock()).and_then(|_| Err(FflowError::Unknown("reset".to_owned())))
             }
             Some(Fate::Hang) => std::future::pending().await,
+        };
+        if let Lot::Late(span) = meeting.lot {
+            self.lock().late.push((clock::now().after(span), late()));
+        }
+        pass(meeting.after).await;
+        outcome
+    }
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Call::Create => "fflow.create",
+            Call::Push => "fflow.push",
+            Call::Finish => "fflow.finish",
+            Call::Delete => "fflow.delete",
         }
     }
 }
 
-impl Farm {
-    fn begin(&mut self, call: Call, name: &str) -> Option<Fate> {
-        self.calls.push((call, name.to_owned()));
-        let scripted = self.fates.get_mut(&call).and_then(VecDeque::pop_front);
-        scripted.or_else(|| self.always.get(&call).cloned())
-    }
-
-    fn create(&mut self, name: &str) -> Result<String, FflowError> {
-        let replica = self.created % self.replicas + 1;
-        self.created += 1;
-        let place = (replica, name.to_owned());
-        if self.flows.contains_key(&place) {
-            return Err(refusal(500));
+impl Fate {
+    fn of(lot: Lot) -> Option<Self> {
+        match lot {
+            Lot::Fair => None,
+            Lot::Before | Lot::Late(_) | Lot::Panic => Some(Fate::LostBefore),
+            Lot::After => Some(Fate::LostAfter),
+            Lot::Refused(status) => Some(Fate::Status(status)),
+            Lot::NotSent => Some(Fate::NotSent),
         }
-        self.flows.insert(place, MemoryFlow { replica, ..MemoryFlow::default() });
-        Ok(self.address.take().unwrap_or_else(|| format!("{}/{name}", MemoryFflow::replica(replica))))
     }
-
-    fn live(&mut self, url: &FlowUrl) -> Result<&mut MemoryFlow, FflowError> {
-        let found = self.flows.iter_mut().find(|((replica, name), flow)| {
-            flow.is_live() && url.as_str() == format!("{}/{name}", MemoryFflow::replica(*replica))
-        });
-        found.map(|(_, flow)| flow).ok_or_else(|| refusal(404))
-    }
-
-    fn finish(&mut self, url: &FlowUrl, saving_path: &str) -> Result<(), FflowError> {
-        let flow = self.live(url)?;
-        flow.finished = Some(saving_path.to_owned());
-        let fingerprint = flow.bytes.len() as u64;
-        self.holder.ship(saving_path, fingerprint);
-        Ok(())
-    }
-}
-
-fn refusal(status: u16) -> FflowError {
-    FflowError::Status { status, message: "as scripted".to_owned() }
 }
 
 fn last_segment(url: &FlowUrl) -> &str {
@@ -214,28 +231,22 @@ fn last_segment(url: &FlowUrl) -> &str {
 #[async_trait(?Send)]
 impl Fflow for MemoryFflow {
     async fn create(&self, name: &FlowName) -> Result<String, FflowError> {
-        self.meet(Call::Create, name.as_str(), |farm| farm.create(name.as_str())).await
+        let late = || Late::Create(name.as_str().to_owned());
+        self.meet(Call::Create, name.as_str(), late, |farm| farm.create(name.as_str())).await
     }
 
     async fn push(&self, flow: &FlowUrl, block: Bytes) -> Result<(), FflowError> {
-        self.meet(Call::Push, last_segment(flow), |farm| {
-            let flow = farm.live(flow)?;
-            flow.bytes.extend_from_slice(&block);
-            flow.pushes += 1;
-            Ok(())
-        })
-        .await
+        let late = || Late::Push(flow.clone(), block.clone());
+        self.meet(Call::Push, last_segment(flow), late, |farm| farm.push(flow, &block)).await
     }
 
     async fn finish(&self, flow: &FlowUrl, saving_path: &str) -> Result<(), FflowError> {
-        self.meet(Call::Finish, last_segment(flow), |farm| farm.finish(flow, saving_path)).await
+        let late = || Late::Finish(flow.clone(), saving_path.to_owned());
+        self.meet(Call::Finish, last_segment(flow), late, |farm| farm.finish(flow, saving_path)).await
     }
 
     async fn delete(&self, flow: &FlowUrl) -> Result<(), FflowError> {
-        self.meet(Call::Delete, last_segment(flow), |farm| {
-            farm.live(flow)?.deleted = true;
-            Ok(())
-        })
-        .await
+        let late = || Late::Delete(flow.clone());
+        self.meet(Call::Delete, last_segment(flow), late, |farm| farm.delete(flow)).await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::weather::{Lot, Sky, pass};
 use crate::domain::ids::{FlowId, VideoId};
 use crate::gateways::holder::{Holder, Sight};
 
@@ -12,6 +13,7 @@ use crate::gateways::holder::{Holder, Sight};
 #[derive(Clone, Default)]
 pub struct MemoryHolder {
     inner: Arc<Mutex<Shown>>,
+    sky: Sky,
 }
 
 #[derive(Default)]
@@ -22,6 +24,12 @@ struct Shown {
 }
 
 impl MemoryHolder {
+    /// The same holder under another weather.
+    #[must_use]
+    pub fn under(&self, sky: Sky) -> Self {
+        MemoryHolder { sky, ..self.clone() }
+    }
+
     /// Takes holder away, or brings it back.
     pub fn set_away(&self, away: bool) {
         self.lock().away = away;
@@ -54,12 +62,15 @@ fn path(video: VideoId, flow: FlowId) -> String {
 #[async_trait(?Send)]
 impl Holder for MemoryHolder {
     async fn look(&self, video: VideoId, flow: FlowId) -> Sight {
+        let path = path(video, flow);
+        let meeting = self.sky.go("holder.look", &path).await;
+        pass(meeting.after).await;
         let mut shown = self.lock();
         shown.looks += 1;
-        if shown.away {
+        if shown.away || meeting.lot != Lot::Fair {
             return Sight::Unreachable("away".to_owned());
         }
         let nothing = || Sight::NotWhole("dash/manifest.mpd answered 404".to_owned());
-        shown.sights.get(&path(video, flow)).cloned().unwrap_or_else(nothing)
+        shown.sights.get(&path).cloned().unwrap_or_else(nothing)
     }
 }

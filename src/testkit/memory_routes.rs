@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::weather::{Lot, Sky, pass};
 use crate::domain::ids::{FlowName, SessionId};
 use crate::domain::route::FlowUrl;
 use crate::gateways::route_store::{RouteStore, RouteStoreError};
@@ -16,6 +17,7 @@ use crate::gateways::upload_store::farm::{FarmStore, Stray, Worked};
 #[derive(Clone, Default)]
 pub struct MemoryRoutes {
     inner: Arc<Mutex<Routes>>,
+    sky: Sky,
 }
 
 #[derive(Default)]
@@ -26,6 +28,17 @@ struct Routes {
 }
 
 impl MemoryRoutes {
+    /// The same Redis under another weather.
+    #[must_use]
+    pub fn under(&self, sky: Sky) -> Self {
+        MemoryRoutes { sky, ..self.clone() }
+    }
+
+    /// The sessions that have routes.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.lock().routes.keys().copied().collect()
+    }
+
     /// Takes Redis away, or brings it back with what it held.
     pub fn set_away(&self, away: bool) {
         self.lock().away = away;
@@ -61,26 +74,50 @@ impl MemoryRoutes {
     }
 }
 
+impl MemoryRoutes {
+    /// A call on its way meets the weather around `effect`.
+    async fn meet<T>(
+        &self,
+        call: &'static str,
+        session: Option<SessionId>,
+        effect: impl FnOnce(&mut Routes) -> T,
+    ) -> Result<T, RouteStoreError> {
+        let of = session.map(|session| session.to_string()).unwrap_or_default();
+        let meeting = self.sky.go(call, &of).await;
+        let lost = || RouteStoreError("lost, as the weather wants it".to_owned());
+        let outcome = match meeting.lot {
+            Lot::Fair => self.reach().map(|mut routes| effect(&mut routes)),
+            Lot::After => self.reach().and_then(|mut routes| {
+                effect(&mut routes);
+                Err(lost())
+            }),
+            Lot::Before | Lot::Late(_) | Lot::Refused(_) | Lot::NotSent | Lot::Panic => Err(lost()),
+        };
+        pass(meeting.after).await;
+        outcome
+    }
+}
+
 #[async_trait]
 impl RouteStore for MemoryRoutes {
     async fn get(&self, session: SessionId) -> Result<Option<String>, RouteStoreError> {
-        Ok(self.reach()?.routes.get(&session).cloned())
+        self.meet("routes.get", Some(session), |routes| routes.routes.get(&session).cloned()).await
     }
 
     async fn set(&self, session: SessionId, url: &FlowUrl) -> Result<(), RouteStoreError> {
-        let mut routes = self.reach()?;
-        routes.sets += 1;
-        routes.routes.insert(session, url.as_str().to_owned());
-        Ok(())
+        let set = |routes: &mut Routes| {
+            routes.sets += 1;
+            routes.routes.insert(session, url.as_str().to_owned());
+        };
+        self.meet("routes.set", Some(session), set).await
     }
 
     async fn remove(&self, session: SessionId) -> Result<(), RouteStoreError> {
-        self.reach()?.routes.remove(&session);
-        Ok(())
+        self.meet("routes.remove", Some(session), |routes| _ = routes.routes.remove(&session)).await
     }
 
     async fn ping(&self) -> Result<(), RouteStoreError> {
-        self.reach().map(drop)
+        self.meet("routes.ping", None, |_| ()).await
     }
 }
 

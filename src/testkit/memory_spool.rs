@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
+use super::weather::{Lot, Sky, pass};
 use crate::domain::chunk::ChunkFacts;
 use crate::domain::ids::{FlowId, ReplicaId, SessionId, VideoId};
 use crate::domain::session::{self, Admission, Next, OwnRow, Session, SharedRows, Terms};
@@ -33,6 +34,7 @@ pub enum Health {
 pub struct MemorySpool {
     state: Arc<Mutex<Content>>,
     writer: ReplicaId,
+    sky: Sky,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ struct Content {
     folders: HashMap<SessionId, Folder>,
     appends: usize,
     kept: Option<SessionId>,
+    forgetful: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,14 +55,47 @@ struct Folder {
 
 impl Default for MemorySpool {
     fn default() -> Self {
-        MemorySpool { state: Arc::default(), writer: ReplicaId(Uuid::new_v4()) }
+        MemorySpool::written_by(ReplicaId(Uuid::new_v4()))
     }
 }
 
 impl MemorySpool {
+    /// An empty volume, seen by this writer.
+    pub fn written_by(writer: ReplicaId) -> Self {
+        MemorySpool { state: Arc::default(), writer, sky: Sky::default() }
+    }
+
     /// The same volume, seen by another writer.
     pub fn replica(&self) -> Self {
-        MemorySpool { state: self.state.clone(), writer: ReplicaId(Uuid::new_v4()) }
+        self.seen_by(ReplicaId(Uuid::new_v4()), Sky::default())
+    }
+
+    /// The same volume, seen by this writer under a weather of its own.
+    pub fn seen_by(&self, writer: ReplicaId, sky: Sky) -> Self {
+        MemorySpool { state: self.state.clone(), writer, sky }
+    }
+
+    /// A lie: from now on the last byte of each record is another one, and no read notices.
+    pub fn corrupt_silently(&self) {
+        self.content().forgetful = true;
+    }
+
+    /// The sessions that have folders.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<SessionId> = self.content().folders.keys().copied().collect();
+        sessions.sort();
+        sessions
+    }
+
+    /// The bytes that these runs hold from 0 on, as far as they are there.
+    pub fn stored(&self, session: SessionId, runs: &[Run]) -> Vec<u8> {
+        let content = self.content();
+        let length: i64 = runs.iter().map(|run| run.length).sum();
+        let folder = content.folders.get(&session);
+        folder
+            .map(|folder| folder.gather(runs, 0, usize::try_from(length).unwrap_or(0)))
+            .unwrap_or_default()
+            .into()
     }
 
     /// From now on calls end like this.
@@ -95,12 +131,51 @@ impl MemorySpool {
     }
 }
 
-#[async_trait]
-impl Spool for MemorySpool {
-    async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
+impl Folder {
+    fn gather(&self, runs: &[Run], from: i64, length: usize) -> BytesMut {
+        let mut gathered = BytesMut::with_capacity(length);
+        for run in runs {
+            let stretch = (run.place.writer, run.place.position)..(run.place.writer, run.place.record_end);
+            for (start, body) in self.records.range(stretch).map(|(_, record)| record) {
+                let at = from + gathered.len() as i64;
+                if gathered.len() < length && *start <= at && at < start + body.len() as i64 {
+                    let rest = &body[(at - start) as usize..];
+                    gathered.extend_from_slice(&rest[..rest.len().min(length - gathered.len())]);
+                }
+            }
+        }
+        gathered
+    }
+}
+
+impl MemorySpool {
+    /// A call on its way meets the weather around `effect`.
+    async fn meet<T>(
+        &self,
+        call: &'static str,
+        session: SessionId,
+        effect: impl FnOnce() -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        let meeting = self.sky.go(call, &session.to_string()).await;
+        let lost = || SpoolError::Io("lost, as the weather wants it".to_owned());
+        let outcome = match meeting.lot {
+            Lot::Fair => effect(),
+            Lot::After => effect().and_then(|_| Err(lost())),
+            Lot::Refused(_) => Err(SpoolError::Full("no space left".to_owned())),
+            Lot::Before | Lot::Late(_) | Lot::NotSent | Lot::Panic => Err(lost()),
+        };
+        pass(meeting.after).await;
+        outcome
+    }
+
+    fn write(&self, admission: Admission, mut body: Bytes) -> Result<Stored, SpoolError> {
         let mut content = self.reachable()?;
         if content.health == Health::Full {
             return Err(SpoolError::Full("no space left".into()));
+        }
+        if content.forgetful {
+            let flipped = body.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at + 1 == body.len()));
+            body = flipped.collect();
         }
         content.appends += 1;
         let facts = admission.facts();
@@ -113,36 +188,18 @@ impl Spool for MemorySpool {
         Ok(Stored::new(admission, place))
     }
 
-    async fn read(
-        &self,
-        session: SessionId,
-        runs: &[Run],
-        from: i64,
-        length: usize,
-    ) -> Result<Bytes, SpoolError> {
+    fn find(&self, session: SessionId, runs: &[Run], from: i64, length: usize) -> Result<Bytes, SpoolError> {
         let content = self.reachable()?;
         let damaged = |what: &str| SpoolError::Damaged(format!("session {session}: {what}"));
         if content.health == Health::Damaged {
             return Err(damaged("the record's checksum differs"));
         }
         let folder = content.folders.get(&session).ok_or_else(|| damaged("no folder"))?;
-        let mut gathered = BytesMut::with_capacity(length);
-        for run in runs {
-            let stretch = (run.place.writer, run.place.position)..(run.place.writer, run.place.record_end);
-            for (start, body) in folder.records.range(stretch).map(|(_, record)| record) {
-                let at = from + gathered.len() as i64;
-                if gathered.len() < length && *start <= at && at < start + body.len() as i64 {
-                    let rest = &body[(at - start) as usize..];
-                    gathered.extend_from_slice(&rest[..rest.len().min(length - gathered.len())]);
-                }
-            }
-        }
+        let gathered = folder.gather(runs, from, length);
         if gathered.len() == length { Ok(gathered.freeze()) } else { Err(damaged("no run holds the range")) }
     }
 
-    async fn close(&self, _session: SessionId) {}
-
-    async fn remove(&self, session: SessionId) -> Result<(), SpoolError> {
+    fn discard(&self, session: SessionId) -> Result<(), SpoolError> {
         let mut content = self.reachable()?;
         if content.kept == Some(session) {
             return Err(SpoolError::Io("kept, as scripted".to_owned()));
@@ -150,8 +207,33 @@ impl Spool for MemorySpool {
         content.folders.remove(&session);
         Ok(())
     }
+}
+
+#[async_trait]
+impl Spool for MemorySpool {
+    async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
+        let session = admission.facts().session;
+        self.meet("spool.append", session, || self.write(admission, body)).await
+    }
+
+    async fn read(
+        &self,
+        session: SessionId,
+        runs: &[Run],
+        from: i64,
+        length: usize,
+    ) -> Result<Bytes, SpoolError> {
+        self.meet("spool.read", session, || self.find(session, runs, from, length)).await
+    }
+
+    async fn close(&self, _session: SessionId) {}
+
+    async fn remove(&self, session: SessionId) -> Result<(), SpoolError> {
+        self.meet("spool.remove", session, || self.discard(session)).await
+    }
 
     async fn folders(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>, SpoolError> {
+        self.sky.go("spool.folders", "").await;
         let content = self.reachable()?;
         let mut folders: Vec<SessionId> = content.folders.keys().copied().collect();
         folders.retain(|session| after.is_none_or(|after| *session > after));

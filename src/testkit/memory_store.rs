@@ -1,6 +1,8 @@
-//! PostgreSQL in memory: sessions, replicas and strays behind the three stores, with scripted faults.
+//! PostgreSQL in memory: sessions, replicas and strays behind the five stores, with scripted faults.
 
 mod chunks;
+mod cleaning;
+mod farm;
 mod feeds;
 mod replicas;
 mod row;
@@ -9,13 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 pub use row::Row;
 
+use super::weather::{Changes, Lot, Sky, pass};
 use crate::clock;
 use crate::domain::feed::Evidence;
-use crate::domain::ids::{FlowName, ReplicaId, SessionId, Timestamp};
+use crate::domain::ids::{FlowName, ReplicaId, SessionId, Timestamp, VideoId};
 use crate::domain::session::SharedRows;
 use crate::gateways::upload_store::StoreError;
 
@@ -54,6 +55,35 @@ pub enum Call {
     Leave,
     /// `ReplicaStore::claim_spool`
     ClaimSpool,
+    /// Any of `FarmStore`
+    Farm,
+    /// Any of `CleaningStore`
+    Clean,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Call::Look => "store.look",
+            Call::Commit => "store.commit",
+            Call::Claim => "store.claim",
+            Call::Rows => "store.rows",
+            Call::Runs => "store.runs",
+            Call::Number => "store.number",
+            Call::Record => "store.record",
+            Call::Mark => "store.mark",
+            Call::Complete => "store.complete",
+            Call::Park => "store.park",
+            Call::Release => "store.release",
+            Call::Weigh => "store.weigh",
+            Call::Tidy => "store.tidy",
+            Call::Beat => "store.beat",
+            Call::Leave => "store.leave",
+            Call::ClaimSpool => "store.claim_spool",
+            Call::Farm => "store.farm",
+            Call::Clean => "store.clean",
+        }
+    }
 }
 
 /// What a call comes to instead of success: `Unavailable`, unless it says otherwise.
@@ -65,6 +95,15 @@ pub enum Fault {
     After,
     /// It is `Refused`.
     Refused,
+}
+
+/// A rule that the database no longer keeps, for tests of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Writes of feeds ask for no owner, epoch or generation.
+    Unguarded,
+    /// A claim leaves `settled` as it was.
+    SettledStays,
 }
 
 /// Everything that is stored.
@@ -82,25 +121,35 @@ pub struct Tables {
     refused: BTreeSet<SessionId>,
     paused: BTreeSet<Call>,
     away: bool,
+    lie: Option<Lie>,
     evidence: Option<Evidence>,
     spool: Option<uuid::Uuid>,
     created: u64,
+    /// Whether each replica takes chunks, and since when one of them does without a gap.
+    consuming: BTreeMap<ReplicaId, bool>,
+    consuming_since: Option<Timestamp>,
+    /// What worked at each replica of fflow.
+    farm: BTreeMap<String, farm::Seen>,
+    stray_since: BTreeMap<FlowName, Timestamp>,
+    /// Videos that were removed.
+    videos_gone: BTreeSet<VideoId>,
 }
 
 /// Clones share the tables.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,
-    changes: Arc<watch::Sender<u64>>,
-}
-
-impl Default for MemoryStore {
-    fn default() -> Self {
-        MemoryStore { tables: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
-    }
+    changes: Arc<Changes>,
+    sky: Sky,
 }
 
 impl MemoryStore {
+    /// The same tables under another weather.
+    #[must_use]
+    pub fn under(&self, sky: Sky) -> Self {
+        MemoryStore { sky, ..self.clone() }
+    }
+
     /// A session as gateway makes it: shared rows only, no byte stored.
     pub fn put(&self, session: SessionId, shared: SharedRows) {
         self.change(|tables| {
@@ -132,6 +181,11 @@ impl MemoryStore {
     /// Takes the database away, or brings it back.
     pub fn set_away(&self, away: bool) {
         self.change(|tables| tables.away = away);
+    }
+
+    /// From now on this rule is broken.
+    pub fn tell_a_lie(&self, lie: Lie) {
+        self.change(|tables| tables.lie = Some(lie));
     }
 
     /// From now on batches with this session are refused.
@@ -166,14 +220,7 @@ impl MemoryStore {
 
     /// Waits until the tables look like this; `false` if they do not within `deadline`.
     pub async fn until(&self, deadline: Duration, holds: impl Fn(&Tables) -> bool) -> bool {
-        let mut changes = self.changes.subscribe();
-        let wait = async {
-            while !self.with(&holds) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
+        let wait = self.changes.until(|| self.with(&holds).then_some(()));
         tokio::time::timeout(deadline, wait).await.is_ok()
     }
 
@@ -183,7 +230,7 @@ impl MemoryStore {
 
     fn change<T>(&self, change: impl FnOnce(&mut Tables) -> T) -> T {
         let result = change(&mut self.locked());
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.tell();
         result
     }
 
@@ -193,24 +240,29 @@ impl MemoryStore {
         call: Call,
         effect: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.unpaused(call).await;
-        self.change(|tables| {
+        let meeting = self.sky.go(call.name(), "").await;
+        self.changes.until(|| self.with(|tables| (!tables.paused.contains(&call)).then_some(()))).await;
+        let outcome = self.change(|tables| {
             tables.calls.push(call);
-            match tables.fault(call) {
+            match tables.fault(call).or(Fault::of(meeting.lot)) {
                 Some(Fault::Before) => Err(away()),
                 Some(Fault::Refused) => Err(StoreError::Refused("as scripted".to_owned())),
                 Some(Fault::After) => effect(tables).and_then(|_| Err(away())),
                 None => effect(tables),
             }
-        })
+        });
+        pass(meeting.after).await;
+        outcome
     }
+}
 
-    async fn unpaused(&self, call: Call) {
-        let mut changes = self.changes.subscribe();
-        while self.with(|tables| tables.paused.contains(&call)) {
-            if changes.changed().await.is_err() {
-                return;
-            }
+impl Fault {
+    fn of(lot: Lot) -> Option<Self> {
+        match lot {
+            Lot::Fair => None,
+            Lot::After => Some(Fault::After),
+            Lot::Refused(_) => Some(Fault::Refused),
+            Lot::Before | Lot::Late(_) | Lot::NotSent | Lot::Panic => Some(Fault::Before),
         }
     }
 }
@@ -220,6 +272,13 @@ impl Tables {
         let scripted = self.faults.iter().position(|(kind, _)| *kind == call);
         let fault = scripted.and_then(|at| self.faults.remove(at)).map(|(_, fault)| fault);
         fault.or(self.away.then_some(Fault::Before))
+    }
+
+    /// Writes down a process that nobody wants; an address, once known, stays known.
+    fn stray(&mut self, name: FlowName, base: Option<String>) {
+        self.stray_since.entry(name.clone()).or_insert_with(clock::now);
+        let known = self.strays.entry(name).or_default();
+        *known = base.or(known.take());
     }
 
     /// Whether a replica's heartbeat is fresh.

@@ -320,18 +320,6 @@ async fn a_closed_link_gives_its_deliveries_back() {
     next.ack(tag).await.unwrap();
 }
 
-/// Sets the share of memory above which the broker raises its alarm, with the broker's own tool and environment.
-async fn set_watermark(broker: &RabbitMq, watermark: &str) {
-    let environment = std::fs::read_to_string(format!("/proc/{}/environ", broker.process().pid())).unwrap();
-    let environment = environment.split('\0').filter_map(|entry| entry.split_once('='));
-    let tool = tokio::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
-        .args(["set_vm_memory_high_watermark", watermark])
-        .envs(environment)
-        .output();
-    let output = tool.await.unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
 /// A broker of its own: an alarm stops every publisher on it.
 #[actix_rt::test]
 async fn under_an_alarm_deliveries_go_on_and_replies_wait_until_it_lifts() {
@@ -353,7 +341,7 @@ async fn under_an_alarm_deliveries_go_on_and_replies_wait_until_it_lifts() {
     })
     .await
     .unwrap();
-    set_watermark(&broker, "0.000001").await;
+    broker.memory_alarm(true).await.unwrap();
     let replies = [ack("a"), ack("b")];
     let published = join_all(replies.iter().map(|reply| link.publish(reply)));
     let alarm = async {
@@ -361,7 +349,7 @@ async fn under_an_alarm_deliveries_go_on_and_replies_wait_until_it_lifts() {
         link.ack(first).await.unwrap();
         let (second, _) = delivery(link.as_ref()).await;
         link.ack(second).await.unwrap();
-        set_watermark(&broker, "0.4").await;
+        broker.memory_alarm(false).await.unwrap();
         assert!(matches!(event(link.as_ref()).await, LinkEvent::Blocked(false)));
     };
     let (published, ()) = futures_util::join!(published, alarm);

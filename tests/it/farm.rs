@@ -10,7 +10,7 @@ use crate::world::SOON;
 pub struct Farm {
     pub nginx: Nginx,
     pub holder_url: String,
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
     _ports: Vec<PortLease>,
 }
 
@@ -48,7 +48,12 @@ impl Farm {
         let text = config.render(balancer.number());
         let nginx = Nginx::start(workspace, balancer, &text).await.unwrap();
         let ports = replicas.into_iter().chain(passive).chain([ftp, http]).collect();
-        Farm { nginx, holder_url, _processes: processes, _ports: ports }
+        Farm { nginx, holder_url, processes, _ports: ports }
+    }
+
+    /// Whether every fflow, and holder, is still there.
+    pub fn all_run(&self) -> bool {
+        self.processes.iter().all(Process::is_running)
     }
 
     /// Bytes and SHA-256 that a flow has got, as its replica says; `None` while it does not know the flow.
@@ -80,6 +85,15 @@ async fn healthy(url: &str) {
 
 /// Makes a video with sound that ffmpeg can read from a pipe.
 pub async fn video(workspace: &Workspace, seconds: u32) -> Vec<u8> {
+    mp4(workspace, seconds, &["-movflags", "+faststart"]).await
+}
+
+/// The same as cameras write it: its index is at the end, and ffmpeg cannot read it from a pipe.
+pub async fn video_with_its_index_at_the_end(workspace: &Workspace, seconds: u32) -> Vec<u8> {
+    mp4(workspace, seconds, &[]).await
+}
+
+async fn mp4(workspace: &Workspace, seconds: u32, options: &[&str]) -> Vec<u8> {
     let file: PathBuf = workspace.path().join("video.mp4");
     let picture = format!("testsrc2=size=640x360:rate=25:duration={seconds}");
     let sound = format!("sine=frequency=440:duration={seconds}");
@@ -88,7 +102,8 @@ pub async fn video(workspace: &Workspace, seconds: u32) -> Vec<u8> {
     )
     .args(["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound])
     .args(["-c:v", "libx264", "-preset", "ultrafast", "-b:v", "2500k", "-c:a", "aac"])
-    .args(["-movflags", "+faststart", file.to_str().unwrap()])
+    .args(options)
+    .arg(file.to_str().unwrap())
     .log(workspace.log("make-video"))
     .start()
     .unwrap();

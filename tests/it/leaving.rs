@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use devstack::Signal;
+use devstack::{Signal, TcpProxy};
 use futures_util::future::join_all;
 use peers::recording::{CallKind, Fault, FaultRule};
 
 use crate::client::Client;
+use crate::faults::{database_address, through};
 use crate::world::{LATE, Replica, SOON, Upload, World, bytes, sha256};
 
 const UPLOADS: usize = 100;
@@ -224,4 +225,20 @@ async fn a_session_whose_claim_is_in_flight_at_a_signal_is_handed_back() {
     world.distributed(&upload).await;
     let whole = world.fflow.flows().into_iter().find(|flow| flow.finished).unwrap();
     assert_eq!(whole.sha256, sha256(&file));
+}
+
+#[tokio::test]
+async fn a_replica_whose_database_is_silent_leaves_cleanly_all_the_same() {
+    let world = World::new().await;
+    let proxy = TcpProxy::start(database_address(&world)).await.unwrap();
+    let url = through(&world, proxy.port());
+    // Something is asked all the time, so that there is a question without an answer when it leaves.
+    let settings = [("DB_CONNECTION_STRING", url.as_str()), ("UPLOADER_FEED_STRAY_INTERVAL", "100ms")];
+    let replica = world.replica_unready("one", &settings).await;
+    replica.ready().await;
+    proxy.stall(true);
+    world.wait("readiness to notice", LATE, async || replica.readyz().await.0 == 503).await;
+    replica.process.signal(Signal::SIGTERM).unwrap();
+    let status = replica.process.wait_exit(SOON).await.unwrap();
+    assert!(status.success(), "{status}: {}", replica.process.log_tail(40));
 }

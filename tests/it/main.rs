@@ -1,20 +1,30 @@
 //! The real service against real servers: one binary, a world of its own for each test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod backlog;
 mod broker;
 mod certificates;
 mod chunk_road;
 mod client;
+mod crowd;
+mod deleted_user;
+mod far_ahead;
 mod farm;
 mod faults;
 mod feed_road;
 mod hand_over;
+mod held_row;
 mod hostile;
+mod interleaved;
 mod janitor;
 mod janitor_load;
 mod leaving;
 mod metrics;
 mod operator;
+mod poison_frames;
+mod poisoned;
+mod power_loss;
+mod quota;
 mod real_video;
 mod refusals;
 mod rogue;

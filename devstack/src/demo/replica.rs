@@ -84,14 +84,32 @@ impl UploaderSettings {
         standalone: bool,
         workspace: &Workspace,
     ) -> anyhow::Result<Uploader> {
+        let standalone = standalone.to_string();
+        self.serve_with(role, &[("SCHEDULER_CLEAR_UPLOAD_RESOURCES_ENABLED", &standalone)], workspace).await
+    }
+
+    /// Starts one replica with these variables besides.
+    pub(crate) async fn serve_with(
+        &self,
+        role: &str,
+        environment: &[(&str, &str)],
+        workspace: &Workspace,
+    ) -> anyhow::Result<Uploader> {
         let port = PortLease::take()?;
-        let builder = self
-            .apply(program("uploader-v4", role, workspace)?)
-            .arg("serve")
-            .env("UPLOADER_HTTP_ADDR", port.address())
-            .env("SCHEDULER_CLEAR_UPLOAD_RESOURCES_ENABLED", standalone.to_string());
+        let builder = self.describe(role, &port, workspace)?.envs(environment.iter().copied());
         let process = start(builder, &port, "/readyz").await?;
         Ok(Uploader { process, url: format!("http://{}", port.address()), _port: port })
+    }
+
+    /// One replica that is not started yet.
+    pub(crate) fn describe(
+        &self,
+        role: &str,
+        port: &PortLease,
+        workspace: &Workspace,
+    ) -> anyhow::Result<ProcessBuilder> {
+        let builder = self.apply(program("uploader-v4", role, workspace)?);
+        Ok(builder.arg("serve").env("UPLOADER_HTTP_ADDR", port.address()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The proxy forwards faithfully and breaks on command.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
 use super::*;
 use crate::wait::wait_until;
 
@@ -114,4 +117,29 @@ async fn a_dropped_proxy_leaves_nobody_waiting() {
     let (proxy, mut client) = proxy_and_client().await;
     drop(proxy);
     assert_ne!(timeout(SOON, client.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 1);
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_ends_one_way_and_goes_on_the_other() {
+    let (proxy, mut client) = proxy_and_client().await;
+    proxy.half_close(Towards::Clients);
+    let mut rest = Vec::new();
+    timeout(SOON, client.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
+    client.write_all(b"still taken").await.unwrap();
+    assert_eq!(proxy.connections(), 1);
+    drop(client);
+    wait_until("the connection is closed", SOON, async || proxy.connections() == 0).await.unwrap();
+    let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+    say_and_hear(&mut next, b"hello again").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_target_sees_the_end_of_a_half_closed_connection_and_its_answer_still_passes() {
+    let (proxy, mut client) = proxy_and_client().await;
+    proxy.half_close(Towards::Target);
+    // The echo ends with its input, and that end comes back.
+    let mut rest = Vec::new();
+    timeout(SOON, client.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.is_empty(), "{rest:?}");
 }

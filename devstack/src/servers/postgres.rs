@@ -1,7 +1,8 @@
 //! A private PostgreSQL.
 //!
 //! It survives the death of its own processes but not that of the machine: nothing is synced to disk, which
-//! makes tests fast and loses nothing that a killed process could lose.
+//! makes tests fast and loses nothing that a killed process could lose. Whoever measures starts a durable one, which
+//! syncs as in production.
 
 use std::fs::File;
 use std::io::Write;
@@ -35,6 +36,9 @@ const SETTINGS: [&str; 10] = [
     "timezone=UTC",
 ];
 
+/// What a durable server is started with besides; later settings win.
+const DURABLE: [&str; 3] = ["fsync=on", "full_page_writes=on", "synchronous_commit=on"];
+
 /// How PostgreSQL is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kill {
@@ -52,6 +56,7 @@ pub struct Postgres {
     data: PathBuf,
     log: PathBuf,
     user: Option<User>,
+    durable: bool,
 }
 
 impl Postgres {
@@ -60,7 +65,15 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed, or does not answer a query within a minute.
     pub async fn start(workspace: &Workspace) -> anyhow::Result<Self> {
-        Self::start_as(workspace, None).await
+        Self::start_as(workspace, None, false).await
+    }
+
+    /// Like `start`, but what it commits is on the disk, as in production.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_durable(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::start_as(workspace, None, true).await
     }
 
     /// Like `start`, but clients that ask for it are spoken to with TLS.
@@ -68,10 +81,14 @@ impl Postgres {
     /// # Errors
     /// As `start`; also when it cannot use the identity.
     pub async fn start_tls(workspace: &Workspace, identity: &Identity) -> anyhow::Result<Self> {
-        Self::start_as(workspace, Some(identity)).await
+        Self::start_as(workspace, Some(identity), false).await
     }
 
-    async fn start_as(workspace: &Workspace, identity: Option<&Identity>) -> anyhow::Result<Self> {
+    async fn start_as(
+        workspace: &Workspace,
+        identity: Option<&Identity>,
+        durable: bool,
+    ) -> anyhow::Result<Self> {
         let user = unprivileged_user()?;
         let data = workspace.reachable_folder("postgres")?;
         let log = workspace.log("postgres");
@@ -82,8 +99,8 @@ impl Postgres {
         let mut failure = anyhow::anyhow!("never tried");
         for _ in 0..START_ATTEMPTS {
             let port = PortLease::take()?;
-            match launch(&data, &log, user.clone(), &port).await {
-                Ok(process) => return Ok(Self { process, port, data, log, user }),
+            match launch(&data, &log, user.clone(), &port, durable).await {
+                Ok(process) => return Ok(Self { process, port, data, log, user, durable }),
                 Err(error) => failure = error,
             }
         }
@@ -108,7 +125,7 @@ impl Postgres {
     /// When it does not answer a query within a minute.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop(Kill::Fast).await?;
-        self.process = launch(&self.data, &self.log, self.user.clone(), &self.port).await?;
+        self.process = launch(&self.data, &self.log, self.user.clone(), &self.port, self.durable).await?;
         Ok(())
     }
 
@@ -199,8 +216,15 @@ fn encrypt(data: &Path, identity: &Identity, user: Option<&User>) -> anyhow::Res
     settings.write_all(b"ssl = on\n").context("cannot write postgresql.conf")
 }
 
-async fn launch(data: &Path, log: &Path, user: Option<User>, port: &PortLease) -> anyhow::Result<Process> {
-    let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
+async fn launch(
+    data: &Path,
+    log: &Path,
+    user: Option<User>,
+    port: &PortLease,
+    durable: bool,
+) -> anyhow::Result<Process> {
+    let more = if durable { &DURABLE[..] } else { &[] };
+    let settings = SETTINGS.iter().chain(more).flat_map(|setting| ["-c", setting]);
     let process = Process::command(Tool::Postgres.program("postgres")?)
         .args(["-p", &port.number().to_string(), "-D"])
         .arg(data)

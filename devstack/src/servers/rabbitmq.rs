@@ -5,7 +5,7 @@ pub mod management;
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lapin::{Connection, ConnectionProperties};
 
 use self::files::Files;
@@ -19,6 +19,10 @@ use crate::workspace::Workspace;
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
 const TALK: Duration = Duration::from_secs(5);
+const CONTROL: Duration = Duration::from_secs(30);
+/// The share of the machine's memory above which the broker raises its alarm: less than it ever has, and its default.
+const ALARMING_SHARE: &str = "0.000001";
+const USUAL_SHARE: &str = "0.4";
 
 /// The ports of one broker.
 #[derive(Debug)]
@@ -152,6 +156,25 @@ impl RabbitMq {
     /// As the management API.
     pub async fn queue_depth(&self, vhost: &str, queue: &str) -> anyhow::Result<Option<QueueDepth>> {
         self.management().queue_depth(vhost, queue).await
+    }
+
+    /// Puts the broker under a memory alarm, which blocks every connection that publishes, or lifts it.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` is not installed or cannot talk to the broker.
+    pub async fn memory_alarm(&self, on: bool) -> anyhow::Result<()> {
+        let share = if on { ALARMING_SHARE } else { USUAL_SHARE };
+        let control = Process::command(Tool::RabbitMq.program("rabbitmqctl")?)
+            .args(["set_vm_memory_high_watermark", share])
+            .envs(self.files.environment(&self.ports))
+            .current_dir(self.files.folder())
+            .log(self.files.log("rabbitmqctl"))
+            .start()?;
+        let status = control.wait_exit(CONTROL).await?;
+        if !status.success() {
+            bail!("rabbitmqctl failed ({status}){}", control.log_for_error());
+        }
+        Ok(())
     }
 
     /// The broker's process.

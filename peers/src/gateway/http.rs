@@ -3,11 +3,13 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::Options;
@@ -18,6 +20,8 @@ use super::store::Store;
 use crate::answer;
 
 const SHUTDOWN_SECONDS: u64 = 2;
+/// The pause before the database is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// The longest title that its column takes, in characters.
 const TITLE_LIMIT: usize = 255;
 
@@ -107,7 +111,7 @@ async fn upload(
         return answer::message(StatusCode::BAD_REQUEST, "x-start-byte and x-size must be numbers");
     };
     let Ok(id) = Uuid::parse_str(&session) else { return unknown("upload session") };
-    match gateway.store.has_session(id).await {
+    match has_session(&gateway, id).await {
         Ok(true) => {}
         Ok(false) => return unknown("upload session"),
         Err(error) => return failed(&error.into()),
@@ -115,6 +119,18 @@ async fn upload(
     let correlation_id = Uuid::new_v4().to_string();
     let headers = ChunkHeaders { session_id: session.into_inner(), start, size, correlation_id };
     deliver(&gateway, &headers, &body).await
+}
+
+/// Whether there is such a session. While the database is away the kind gateway asks again, for as long as it would
+/// await a reply.
+async fn has_session(gateway: &Gateway, id: Uuid) -> Result<bool, sea_orm::DbErr> {
+    let end = Instant::now() + gateway.options.reply_timeout;
+    loop {
+        match gateway.store.has_session(id).await {
+            Err(_) if !gateway.options.as_observed && Instant::now() < end => sleep(ASK_AGAIN).await,
+            answered => return answered,
+        }
+    }
 }
 
 /// Publishes the chunk and awaits its reply, by the deadline or, as observed, for ever.
@@ -127,7 +143,7 @@ async fn deliver(gateway: &Gateway, headers: &ChunkHeaders, body: &[u8]) -> Http
         if gateway.options.as_observed {
             pending::<()>().await;
         }
-        tokio::time::sleep(gateway.options.reply_timeout).await;
+        sleep(gateway.options.reply_timeout).await;
     };
     let outcome = tokio::select! {
         outcome = delivery => outcome,

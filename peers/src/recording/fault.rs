@@ -26,6 +26,8 @@ pub enum Fault {
     ResetBefore,
     /// The effect, then the connection ends without an answer.
     ResetAfter,
+    /// The effect twice over, answered once: what no fflow should do, for tests of whoever compares the bytes.
+    EffectTwice,
     /// No effect and no answer; the connection ends after this long, or never.
     Hang(Option<Duration>),
     /// The effect, but no answer; the connection ends after this long, or never.

@@ -43,6 +43,10 @@ async fn faulted(shared: &Shared, request: &Request, fault: Fault) -> Outcome {
             effect(shared, request);
             Outcome::Close
         }
+        Fault::EffectTwice => {
+            effect(shared, request);
+            effect(shared, request)
+        }
         Fault::Hang(end) => Outcome::Hang(end),
         Fault::HangAfterEffect(end) => {
             effect(shared, request);

@@ -261,3 +261,25 @@ async fn the_observed_gateway_waits_for_ever_and_keeps_unknown_replies() {
     world.gateway.exit().await;
     wait_until("the unknown reply is in its queue", async || world.replies_left().await == 1).await;
 }
+
+/// How long a refusal would take at most that does not come.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
+#[actix_web::test]
+async fn a_database_that_is_away_delays_a_chunk_and_as_observed_refuses_it() {
+    for (manners, waits) in [(&[][..], true), (&["--as-observed"][..], false)] {
+        let world = World::start(manners).await;
+        let session = world.session().await;
+        let mut uploader = world.uploader().await;
+        let database = Database::connect(&world.sandbox.database_url).await.unwrap();
+        database.execute_unprepared("ALTER TABLE upload_sessions RENAME TO away").await.unwrap();
+        let mut upload = std::pin::pin!(world.upload(&session, "0", "5", b"hello"));
+        let refused = actix_web::rt::time::timeout(BRIEFLY, &mut upload).await;
+        assert_eq!(refused.is_err(), waits, "{refused:?}");
+        if waits {
+            database.execute_unprepared("ALTER TABLE away RENAME TO upload_sessions").await.unwrap();
+            let (answer, _) = futures_util::join!(upload, uploader.answer(None));
+            assert_eq!(answer.0, 201);
+        }
+    }
+}

@@ -210,3 +210,19 @@ async fn two_pushes_at_once_are_noticed() {
     assert_eq!(both, (Some(201), Some(201)));
     assert!(fflow.flow("a").unwrap().concurrent_pushes_seen);
 }
+
+#[actix_web::test]
+async fn a_block_can_be_fed_twice_and_the_living_flows_are_named() {
+    let fflow = start(RecordingOptions::default());
+    let flow = create(&fflow, "a").await;
+    fflow.inject(FaultRule::on(CallKind::Push, Fault::EffectTwice).once());
+    assert_eq!(push(&flow, "one").await, Some(201));
+    assert_eq!(push(&flow, "two").await, Some(201));
+    assert_eq!(fflow.flow("a").unwrap().body.unwrap(), "oneonetwo");
+    assert_eq!(fflow.living(), ["a"]);
+    assert!(fflow.kill_flow("a"));
+    assert_eq!(fflow.living(), ["a"]);
+    fflow.set_as_observed(false);
+    assert_eq!(delete(&flow).await, Some(200));
+    assert!(fflow.living().is_empty());
+}

@@ -1,6 +1,6 @@
 //! The deliveries that were received and are not yet over, and the bytes that their bodies hold.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tracing::Span;
 
@@ -49,7 +49,7 @@ pub(super) struct Forgotten {
 /// All of them. Bounded by the broker's prefetch, and once more by it after a link was lost.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    open: HashMap<DeliveryId, Open>,
+    open: BTreeMap<DeliveryId, Open>,
     bytes: u64,
 }
 

@@ -27,7 +27,7 @@ impl FflowForwarder {
     /// Claims what advanced here, at once; what advances meanwhile goes into the next claim.
     pub(super) fn claim_wanted(&mut self, ctx: &mut Context<Self>) {
         if !self.wanted.is_empty() && !self.claiming {
-            let wanted = self.wanted.drain().collect();
+            let wanted = std::mem::take(&mut self.wanted).into_iter().collect();
             self.claim(Some(wanted), ctx);
         }
     }

@@ -138,15 +138,18 @@ impl SessionRegistry {
                 held.accept();
                 self.report(id, &session, trace);
                 self.go_on(id, Some(&session), ctx);
+                self.known.put(id, session, clock::now());
             }
             Outcome::NotNow | Outcome::Other(Next::StepAside) | Outcome::Other(Next::Accept(_)) => {
                 self.put_back(held, ctx);
             }
             Outcome::Other(Next::Repeat) => {
+                self.known.forget(id);
                 held.accept();
                 self.go_on(id, None, ctx);
             }
             Outcome::Other(Next::Refuse(refusal)) => {
+                self.known.forget(id);
                 held.refuse(refusal);
                 self.go_on(id, None, ctx);
             }
@@ -185,6 +188,7 @@ impl SessionRegistry {
     /// The chunk stays; after a pause its session is looked at again.
     fn put_back(&mut self, mut held: Held, ctx: &mut Context<Self>) {
         let id = held.facts.session;
+        self.known.forget(id);
         let pause = BACKOFF.wait(held.attempts, fastrand::f64());
         held.attempts += 1;
         self.lanes.entry(id).or_default().back(held, clock::now());

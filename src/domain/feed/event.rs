@@ -47,7 +47,7 @@ pub enum Deleted {
 }
 
 /// The kinds of step that fflow can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Work {
     /// Taking a block.
     Push,

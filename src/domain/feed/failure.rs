@@ -8,7 +8,7 @@ use super::{Context, Evidence, Feed, Phase, Step, Trouble, Work, stream};
 const VANISHED_TOO_OFTEN: u32 = 3;
 
 /// A generation that fflow failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Failure {
     work: Work,
     reason: String,

@@ -10,18 +10,18 @@ use crate::domain::ids::Timestamp;
 const FINISH_ATTEMPTS: u32 = 6;
 
 /// Why holder is being looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Watch {
     reason: Reason,
     /// What the last look saw, if it was whole.
     seen: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Reason {
     /// fflow said that it is done.
     Done,
-    /// The finish may be at work; after `until` the process is deleted. `blame` if fflow had its time.
+    /// The finish may be at work; after `until` the process is deleted. `blame` if fflow surely had its time.
     Unknown { until: Timestamp, blame: bool },
     /// The process was not there to delete; it may have shipped a moment ago.
     Deleted { until: Timestamp },
@@ -72,7 +72,8 @@ fn deadline(total: i64, context: &Context<'_>) -> Duration {
     context.rules.finish_base + Duration::from_secs(by_size)
 }
 
-/// A claimed row tells of a finish: watch it. An owner that died may never have sent it.
+/// A claimed row tells of a finish: watch it. Only who sends a finish knows that it was sent; its former owner may have
+/// died, panicked or left before that, so nobody is to blame if nothing comes of it.
 pub(super) fn resume(mut feed: Feed, context: &Context<'_>) -> (Feed, Step) {
     let sent_for = feed.finish_sent.map_or(Duration::ZERO, |since| since.lasts(context.now));
     feed.fed = feed.claim.total;
@@ -81,7 +82,7 @@ pub(super) fn resume(mut feed: Feed, context: &Context<'_>) -> (Feed, Step) {
     } else {
         deadline(feed.claim.total, context).saturating_sub(sent_for)
     };
-    let reason = Reason::Unknown { until: context.now.after(left), blame: !feed.claim.owner_died };
+    let reason = Reason::Unknown { until: context.now.after(left), blame: false };
     look(feed, Watch::new(reason), context)
 }
 
@@ -146,7 +147,7 @@ fn over(feed: Feed, watch: Watch, context: &Context<'_>) -> (Feed, Step) {
     }
 }
 
-pub(super) fn deleted(feed: Feed, deleted: Deleted, context: &Context<'_>) -> (Feed, Step) {
+pub(super) fn deleted(mut feed: Feed, deleted: Deleted, context: &Context<'_>) -> (Feed, Step) {
     let Phase::Deleting { blame } = feed.phase else {
         return feed.stay();
     };
@@ -155,7 +156,11 @@ pub(super) fn deleted(feed: Feed, deleted: Deleted, context: &Context<'_>) -> (F
             let reason = "finish: not done within its deadline, deleted".to_owned();
             failure::failed(feed, Failure::finish(reason), context)
         }
-        Deleted::Gone => stream::number(feed, Duration::ZERO, None, None),
+        Deleted::Gone => {
+            // Not at once: a feed that leaves begins nothing after it.
+            let pause = failure::backoff(&mut feed, context);
+            stream::number(feed, pause, None, None)
+        }
         Deleted::Unknown if !context.rules.holder => feed.then(Phase::Completing, Step::Complete),
         Deleted::Unknown | Deleted::NoAnswer => after_delete(feed, context),
     }

@@ -39,7 +39,7 @@ pub struct Rules {
 }
 
 /// What a claim read, under its lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Whose bytes.
     pub session: SessionId,

@@ -7,7 +7,7 @@ use crate::domain::ids::{FlowName, Generation, Timestamp};
 use crate::domain::route::FlowUrl;
 
 /// What a new generation writes, absolute values all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Numbering {
     /// The generation to be.
     pub generation: Generation,
@@ -28,7 +28,7 @@ pub struct Numbering {
 }
 
 /// The next step. The feed hears its answer as an [`Event`] before it asks for another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Nothing new: what was asked for goes on.
     Stay,

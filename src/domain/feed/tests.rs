@@ -639,7 +639,20 @@ fn a_released_finish_is_watched_for_what_is_left_of_its_deadline() {
     let left = BASE - Duration::from_secs(400);
     assert!(watched >= left && watched < left + Duration::from_secs(10), "{watched:?}");
     assert_eq!(walk.last, Step::Delete);
-    assert_eq!(walk.hear(Event::Deleted(Deleted::Gone)), Step::Weigh(Work::Finish));
+    walk.hear(Event::Deleted(Deleted::Gone));
+    assert_eq!(walk.numbering().generation, Generation(3));
+}
+
+#[test]
+fn a_resumed_finish_that_never_came_is_nobodys_strike_whoever_left_it() {
+    for owner_died in [true, false] {
+        let mut walk = Walk::of(finishing(Duration::from_secs(400), owner_died));
+        walk.go_on();
+        walk.watch(&not_whole());
+        walk.hear(Event::Deleted(Deleted::Gone));
+        assert_eq!((walk.numbering().strikes, walk.numbering().failing), (0, None));
+        assert_eq!(walk.count(|step| matches!(step, Step::Weigh(_))), 0);
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What one feed did so far, and what it may therefore not do next.
 
 use super::{Violation, require};
-use crate::domain::feed::{Created, Event, Feed, Step, Trouble};
+use crate::domain::feed::{Created, Event, Feed, Numbering, Step, Trouble};
 use crate::domain::ids::Generation;
 
 /// Follows one feed from its claim to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeedHistory {
     committed: i64,
     sealed: bool,
@@ -18,9 +18,12 @@ pub struct FeedHistory {
     released: bool,
     completed: bool,
     ended: bool,
+    strikes: i32,
+    /// The last thing heard was that others succeeded meanwhile.
+    evidence: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Outstanding {
     Nothing,
     Answer,
@@ -42,6 +45,8 @@ impl FeedHistory {
             released: false,
             completed: false,
             ended: false,
+            strikes: claim.strikes,
+            evidence: false,
         }
     }
 
@@ -63,6 +68,7 @@ impl FeedHistory {
     }
 
     fn hear(&mut self, event: &Event) {
+        self.evidence = matches!(event, Event::Weighed(evidence) if evidence.worked);
         match event {
             Event::Advanced { committed, sealed } => {
                 self.committed = self.committed.max(*committed);
@@ -127,9 +133,7 @@ impl FeedHistory {
             Step::Push { from, to, .. } => self.push_is_sound(feed, *from, *to),
             Step::Create => self.create_is_sound(feed),
             Step::Mark | Step::Finish => self.finish_is_sound(feed),
-            Step::Number(numbering) => require(numbering.generation == feed.generation().next(), || {
-                format!("{:?} numbered after {:?}", numbering.generation, feed.generation())
-            }),
+            Step::Number(numbering) => self.numbering_is_sound(feed, numbering),
             Step::Release { settled: true, fed } => self.settling_is_sound(feed, *fed),
             Step::CleanUp { keep_bytes: false } => {
                 require(self.completed, || "bytes are removed before they are distributed".to_owned())
@@ -147,6 +151,15 @@ impl FeedHistory {
             | Step::Park(_)
             | Step::Stop { .. } => Ok(()),
         }
+    }
+
+    /// Strikes are counted one by one, and only where others succeeded.
+    fn numbering_is_sound(&mut self, feed: &Feed, numbering: &Numbering) -> Result<(), Violation> {
+        let next = numbering.generation == feed.generation().next();
+        require(next, || format!("{:?} numbered after {:?}", numbering.generation, feed.generation()))?;
+        let before = std::mem::replace(&mut self.strikes, numbering.strikes);
+        let deserved = numbering.strikes <= before + i32::from(self.evidence);
+        require(deserved, || format!("strikes {before} became {} without evidence", numbering.strikes))
     }
 
     fn push_is_sound(&self, feed: &Feed, from: i64, to: i64) -> Result<(), Violation> {

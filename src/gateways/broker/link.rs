@@ -16,7 +16,7 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection, Consumer, Event, PublisherConfirm};
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::connection::{STEP, declare, delivery_channel, in_time, reply_channel};
@@ -38,6 +38,8 @@ pub(super) struct LapinLink {
     deliveries: Channel,
     replies: Channel,
     consumer: AsyncMutex<Option<Subscription>>,
+    /// Tells when the newest consumer's deliveries are all passed on.
+    pumped: Mutex<Option<oneshot::Receiver<()>>>,
     reporter: Reporter,
     line: AsyncMutex<mpsc::Receiver<LinkEvent>>,
     returned: Mutex<HashSet<ShortString>>,
@@ -64,6 +66,7 @@ impl LapinLink {
             outgoing: Arc::new(outgoing),
             config: config.clone(),
             consumer: AsyncMutex::new(None),
+            pumped: Mutex::default(),
             reporter: Reporter { events, lost: Arc::default(), blocked: Arc::default() },
             line: AsyncMutex::new(line),
             returned: Mutex::default(),
@@ -97,7 +100,17 @@ impl LapinLink {
         let consumer = in_time(consume).await?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let subscription = Subscription { tag: consumer.tag(), cancelled: cancelled.clone() };
-        self.spawn(self.reporter.clone().pump(consumer, cancelled));
+        let (over, ended) = oneshot::channel::<()>();
+        let former = self.pumped.lock().unwrap_or_else(PoisonError::into_inner).replace(ended);
+        let pump = self.reporter.clone().pump(consumer, cancelled);
+        self.spawn(async move {
+            // The last deliveries of a cancelled consumer came before the first ones of the next.
+            if let Some(former) = former {
+                let _ = former.await;
+            }
+            pump.await;
+            drop(over);
+        });
         Ok(subscription)
     }
 

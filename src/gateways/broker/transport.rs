@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
+use super::frames::Tamed;
 use crate::config::Trust;
 use crate::gateways::tls;
 
@@ -48,7 +49,8 @@ pub(super) async fn open(uri: &AMQPUri, trust: &Trust) -> io::Result<AsyncTcpStr
             Box::new(encrypt(plain, host, tls::client(trust).map_err(io::Error::other)?).await?)
         }
     };
-    Ok(AsyncTcpStream::Plain(bytes.compat()))
+    let tamed: Box<dyn Bytes> = Box::new(Tamed::new(bytes));
+    Ok(AsyncTcpStream::Plain(tamed.compat()))
 }
 
 async fn encrypt(

@@ -1,6 +1,8 @@
 //! Headers and replies as AMQP values, and the broker's errors sorted.
 
+use bytes::Bytes;
 use lapin::message::Delivery;
+use lapin::types::parsing::parse_field_table;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, ErrorKind};
 
@@ -26,6 +28,13 @@ pub fn raw_delivery(delivery: Delivery) -> RawDelivery {
     let table = delivery.properties.headers().as_ref();
     let trace = table.and_then(trace);
     RawDelivery { headers: table.map(headers).unwrap_or_default(), body: delivery.data.into(), trace }
+}
+
+/// The same from a header table as it stands on the wire, for whoever has no broker; `None` if it is none.
+#[doc(hidden)]
+pub fn raw_delivery_of(table: &[u8], body: Bytes) -> Option<RawDelivery> {
+    let (rest, table) = parse_field_table(table).ok()?;
+    rest.is_empty().then(|| RawDelivery { headers: headers(&table), body, trace: trace(&table) })
 }
 
 fn headers(table: &FieldTable) -> Headers {

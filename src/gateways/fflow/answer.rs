@@ -8,14 +8,14 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 /// Characters of a message that are worth keeping.
-const MESSAGE_CHARS: usize = 300;
+pub(crate) const MESSAGE_CHARS: usize = 300;
 
 /// As much of a body as was read.
-pub(super) struct Body {
+pub(crate) struct Body {
     /// At most the limit.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Whether that is all of it.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// Reads a body up to `limit` bytes and until `end`; what fails or is more is left behind with its connection.
@@ -47,7 +47,7 @@ struct Created {
 }
 
 /// The address in the answer to a create; a reason if there is none.
-pub(super) fn flow_url(body: &Body) -> Result<String, String> {
+pub(crate) fn flow_url(body: &Body) -> Result<String, String> {
     if !body.whole {
         return Err("the answer to create is too long or was cut off".to_owned());
     }
@@ -59,7 +59,7 @@ pub(super) fn flow_url(body: &Body) -> Result<String, String> {
 
 /// What an answer says, for logs and `last_error`: its `message` if it is JSON with one, else its beginning. One line,
 /// no control characters.
-pub(super) fn message(bytes: &[u8]) -> String {
+pub(crate) fn message(bytes: &[u8]) -> String {
     let said = serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|value| {
         let message = value.get("message")?;
         Some(message.as_str().map_or_else(|| message.to_string(), str::to_owned))

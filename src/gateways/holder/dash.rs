@@ -16,7 +16,7 @@ use super::place::MOST_FILES;
 const MOST_NODES: u32 = 400_000;
 
 /// The names that a manifest refers to, relative to itself; a reason if it is none, or not final yet.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is no text".to_owned())?;
     let options = ParsingOptions { nodes_limit: MOST_NODES, ..ParsingOptions::default() };
     let document =

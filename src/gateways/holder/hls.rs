@@ -4,7 +4,7 @@ use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist};
 
 /// What a playlist refers to, by name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Referred {
+pub(crate) enum Referred {
     /// Files with media.
     Files(Vec<String>),
     /// Other playlists, each of which must be final.
@@ -12,7 +12,7 @@ pub(super) enum Referred {
 }
 
 /// Reads a playlist; a reason if it is none or not final yet.
-pub(super) fn read(bytes: &[u8]) -> Result<Referred, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Referred, String> {
     match m3u8_rs::parse_playlist_res(bytes) {
         Ok(Playlist::MediaPlaylist(media)) => files(media).map(Referred::Files),
         Ok(Playlist::MasterPlaylist(master)) => playlists(master).map(Referred::Playlists),

@@ -3,16 +3,16 @@
 use url::Url;
 
 /// Files that one flow may refer to; ten hours in blocks of two seconds are 54,000.
-pub(super) const MOST_FILES: usize = 100_000;
+pub(crate) const MOST_FILES: usize = 100_000;
 
 /// A flow's folder on holder.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: Url,
 }
 
 impl Folder {
     /// The folder of this video's flow under holder's address.
-    pub(super) fn new(base: &Url, video: &str, flow: &str) -> Result<Self, String> {
+    pub(crate) fn new(base: &Url, video: &str, flow: &str) -> Result<Self, String> {
         let text = format!("{}/{video}/{flow}/", base.as_str().trim_end_matches('/'));
         Url::parse(&text)
             .map(|root| Folder { root })
@@ -20,14 +20,14 @@ impl Folder {
     }
 
     /// A file whose name this service chose.
-    pub(super) fn file(&self, name: &str) -> Result<Url, String> {
+    pub(crate) fn file(&self, name: &str) -> Result<Url, String> {
         self.refer(&self.root, name)
     }
 
     /// Where `name`, found in the file at `from`, leads.
     ///
     /// Refuses what is no plain relative name or leaves the folder, however it is written.
-    pub(super) fn refer(&self, from: &Url, name: &str) -> Result<Url, String> {
+    pub(crate) fn refer(&self, from: &Url, name: &str) -> Result<Url, String> {
         let refused = || format!("refers to {:?}, which is no name inside its folder", shorten(name));
         let relative = !name.is_empty() && !name.starts_with(['/', '\\']) && !has_scheme(name);
         if !relative || climbs(name) {
@@ -40,7 +40,7 @@ impl Folder {
     }
 
     /// The name of a file inside the folder, for people.
-    pub(super) fn name<'a>(&self, url: &'a Url) -> &'a str {
+    pub(crate) fn name<'a>(&self, url: &'a Url) -> &'a str {
         url.as_str().strip_prefix(self.root.as_str()).unwrap_or(url.as_str())
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
-use super::record::{HEADER_BYTES, Header};
+use super::record::{HEADER_BYTES, Header, Names};
 use super::{Run, SpoolError};
 use crate::domain::ids::{ReplicaId, SessionId};
 
@@ -137,7 +137,7 @@ impl Reading<'_> {
         }
         let mut body = vec![0; header.length as usize];
         walk.file.read_exact(&mut body).map_err(|error| self.failed(run, at, &error))?;
-        if !header.fits(&body) {
+        if !header.fits(Names { session: self.session, writer: run.place.writer }, &body) {
             return Err(self.damaged(run, at, "the record's checksum differs"));
         }
         Ok(Record::Body(body.into()))

@@ -1,18 +1,30 @@
 //! How one record lies in a file: a header of 20 bytes, then the chunk's bytes.
 //!
 //! ```text
-//! magic and version (4) | start (8) | length (4) | CRC-32C over start, length and body (4) | body
+//! magic and version (4) | start (8) | length (4) | CRC-32C over session, writer, start, length and body (4) | body
 //! ```
-//! All numbers are big-endian.
+//! All numbers are big-endian. The names of the folder and of the file go into the checksum: chunks of one size make
+//! records that lie alike in every session's files, and what a volume mixes up must not pass for another's bytes.
+
+use crate::domain::ids::{ReplicaId, SessionId};
 
 /// Bytes before the body.
-pub(super) const HEADER_BYTES: usize = 20;
+pub const HEADER_BYTES: usize = 20;
 /// Marks a record of the one version there is.
 const MAGIC: [u8; 4] = *b"USr\x01";
 
+/// Whose file a record stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// The folder.
+    pub session: SessionId,
+    /// The file.
+    pub writer: ReplicaId,
+}
+
 /// What a record says about its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
     /// Offset of the body's first byte in the uploaded file.
     pub start: i64,
     /// Bytes of the body.
@@ -22,8 +34,8 @@ pub(super) struct Header {
 
 impl Header {
     /// The header of `body`, which begins at `start`; `length` is the body's.
-    pub fn of(start: i64, length: u32, body: &[u8]) -> Self {
-        Header { start, length, crc: checksum(start, length, body) }
+    pub fn of(names: Names, start: i64, length: u32, body: &[u8]) -> Self {
+        Header { start, length, crc: checksum(names, start, length, body) }
     }
 
     /// As it stands in the file.
@@ -50,9 +62,9 @@ impl Header {
         (bytes[..4] == MAGIC).then_some(header)
     }
 
-    /// Whether `body` is the one this header was made for.
-    pub fn fits(&self, body: &[u8]) -> bool {
-        checksum(self.start, self.length, body) == self.crc
+    /// Whether `body` is the one this header was made for, in this very file.
+    pub fn fits(&self, names: Names, body: &[u8]) -> bool {
+        checksum(names, self.start, self.length, body) == self.crc
     }
 
     /// Bytes of the whole record.
@@ -61,23 +73,36 @@ impl Header {
     }
 }
 
-fn checksum(start: i64, length: u32, body: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&start.to_be_bytes());
+fn checksum(names: Names, start: i64, length: u32, body: &[u8]) -> u32 {
+    let crc = crc32c::crc32c(names.session.0.as_bytes());
+    let crc = crc32c::crc32c_append(crc, names.writer.0.as_bytes());
+    let crc = crc32c::crc32c_append(crc, &start.to_be_bytes());
     let crc = crc32c::crc32c_append(crc, &length.to_be_bytes());
     crc32c::crc32c_append(crc, body)
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    const NAMES: Names = Names { session: SessionId(Uuid::nil()), writer: ReplicaId(Uuid::max()) };
 
     #[test]
     fn a_header_reads_back_and_fits_its_body_only() {
-        let header = Header::of(7, 3, b"abc");
+        let header = Header::of(NAMES, 7, 3, b"abc");
         assert_eq!(Header::decode(&header.encode()), Some(header));
-        assert!(header.fits(b"abc"));
-        assert!(!header.fits(b"abd"));
-        assert!(!Header { start: 8, ..header }.fits(b"abc"));
+        assert!(header.fits(NAMES, b"abc"));
+        assert!(!header.fits(NAMES, b"abd"));
+        assert!(!Header { start: 8, ..header }.fits(NAMES, b"abc"));
+    }
+
+    #[test]
+    fn a_record_fits_no_other_file() {
+        let header = Header::of(NAMES, 7, 3, b"abc");
+        assert!(!header.fits(Names { session: SessionId(Uuid::max()), ..NAMES }, b"abc"));
+        assert!(!header.fits(Names { writer: ReplicaId(Uuid::nil()), ..NAMES }, b"abc"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::RecordPlace;
-use super::record::{HEADER_BYTES, Header};
+use super::record::{HEADER_BYTES, Header, Names};
 use crate::domain::ids::{ReplicaId, SessionId};
 
 /// One file that only this process appends to.
@@ -36,10 +36,10 @@ pub(super) fn append(
 ) -> Appended {
     let folder = dir.join(session.to_string());
     if let Some(writer) = writer.and_then(|writer| writer.reopened(&folder)) {
-        return writer.extended(start, body);
+        return writer.extended(session, start, body);
     }
     let (writer, path) = create(dir, &folder)?;
-    let appended = writer.extended(start, body).and_then(|appended| {
+    let appended = writer.extended(session, start, body).and_then(|appended| {
         // A new name is durable only with its folder, and so is a new folder.
         File::open(&folder)?.sync_all()?;
         File::open(dir)?.sync_all()?;
@@ -80,12 +80,12 @@ impl Writer {
         (intact && at_end == self.end as u64).then_some(Writer { file: Some(file), ..self })
     }
 
-    fn extended(self, start: i64, body: &[u8]) -> Appended {
+    fn extended(self, session: SessionId, start: i64, body: &[u8]) -> Appended {
         let Writer { id, end, file: Some(mut file) } = self else {
             return Err(io::Error::other("the writer's file is closed"));
         };
         let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk above 4 GiB"))?;
-        let header = Header::of(start, length, body);
+        let header = Header::of(Names { session, writer: id }, start, length, body);
         write_both(&mut file, &header.encode(), body)?;
         file.sync_data()?;
         if file.metadata()?.nlink() == 0 {

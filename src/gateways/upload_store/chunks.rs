@@ -115,11 +115,12 @@ struct Locked {
     shared: HashSet<SessionId>,
     sessions: HashMap<SessionId, Session>,
     last_runs: HashMap<SessionId, Run>,
-    reserved: i64,
+    /// Bytes reserved so far; known only where this transaction may reserve more.
+    reserved: Option<i64>,
 }
 
-/// Locks in the one order (videos, session, flows, upload_sessions, each by id), each in a statement of its own; what
-/// depends on the locks is read after them.
+/// Locks all rows of a batch in one statement, in the one order: videos, session, flows, upload_sessions. No lock is
+/// waited for, so none can be part of a deadlock. What depends on the locks is read after them.
 async fn lock(transaction: &DatabaseTransaction, batch: &[Stored]) -> Result<Locked, StoreError> {
     let all: Vec<SessionId> = batch.iter().map(|stored| stored.facts().session).collect();
     let turning: Vec<SessionId> = batch
@@ -127,27 +128,35 @@ async fn lock(transaction: &DatabaseTransaction, batch: &[Stored]) -> Result<Loc
         .filter(|stored| stored.admission().first() || stored.admission().last())
         .map(|stored| stored.facts().session)
         .collect();
+    let found = transaction.query_all_raw(statement(LOCK, [uuids(&all), uuids(&turning)])).await?;
     let mut locked = Locked::nothing();
-    if !turning.is_empty() {
-        locked.videos =
-            sql::ids(transaction, LOCK_VIDEOS, &turning).await?.into_iter().map(VideoId).collect();
+    for row in &found {
+        let id = rows::get(row, "id")?;
+        match rows::get::<i32>(row, "of")? {
+            OF_VIDEOS => drop(locked.videos.insert(VideoId(id))),
+            OF_SESSIONS => drop(locked.own.insert(SessionId(id))),
+            OF_FLOWS => drop(locked.flows.insert(FlowId(id))),
+            _ => drop(locked.shared.insert(SessionId(id))),
+        }
     }
-    locked.own = sql::ids(transaction, LOCK_SESSIONS, &all).await?.into_iter().map(SessionId).collect();
-    if !turning.is_empty() {
-        locked.flows = sql::ids(transaction, LOCK_FLOWS, &turning).await?.into_iter().map(FlowId).collect();
-    }
-    locked.shared = sql::ids(transaction, LOCK_SHARED, &all).await?.into_iter().map(SessionId).collect();
     read(transaction, &all, locked).await
 }
 
-const LOCK_VIDEOS: &str = "SELECT id FROM videos WHERE id IN (SELECT f.video_id FROM upload_sessions u \
-     JOIN flows f ON f.id = u.flow_id WHERE u.id = ANY($1)) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
-const LOCK_SESSIONS: &str = "SELECT session_id AS id FROM uploader.session WHERE session_id = ANY($1) \
-     ORDER BY session_id FOR NO KEY UPDATE SKIP LOCKED";
-const LOCK_FLOWS: &str = "SELECT id FROM flows WHERE id IN (SELECT flow_id FROM upload_sessions WHERE id = ANY($1)) \
-     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
-const LOCK_SHARED: &str =
-    "SELECT id FROM upload_sessions WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+const OF_VIDEOS: i32 = 1;
+const OF_SESSIONS: i32 = 2;
+const OF_FLOWS: i32 = 3;
+/// Only chunks that turn a status (`$2`) need the rows of flow and video.
+const LOCK: &str = "WITH \
+     v AS MATERIALIZED (SELECT id FROM videos WHERE id IN (SELECT f.video_id FROM upload_sessions u \
+         JOIN flows f ON f.id = u.flow_id WHERE u.id = ANY($2)) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED), \
+     s AS MATERIALIZED (SELECT session_id AS id FROM uploader.session WHERE session_id = ANY($1) \
+         ORDER BY session_id FOR NO KEY UPDATE SKIP LOCKED), \
+     f AS MATERIALIZED (SELECT id FROM flows WHERE id IN (SELECT flow_id FROM upload_sessions WHERE id = ANY($2)) \
+         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED), \
+     u AS MATERIALIZED (SELECT id FROM upload_sessions WHERE id = ANY($1) ORDER BY id \
+         FOR NO KEY UPDATE SKIP LOCKED) \
+     SELECT 1 AS of, id FROM v UNION ALL SELECT 2, id FROM s UNION ALL SELECT 3, id FROM f \
+     UNION ALL SELECT 4, id FROM u";
 
 async fn read(
     transaction: &DatabaseTransaction,
@@ -168,11 +177,23 @@ async fn read(
             locked.last_runs.insert(SessionId(rows::get(row, "id")?), rows::run(row)?);
         }
     }
-    if locked.sessions.values().any(|session| session.own.is_none()) {
-        locked.reserved = reserved(transaction).await?;
+    let newcomers = locked.sessions.values().any(|session| session.own.is_none());
+    if newcomers && try_reserving(transaction).await? {
+        locked.reserved = Some(reserved(transaction).await?);
     }
     Ok(locked)
 }
+
+/// Gives the right to reserve to one transaction at a time: none sees what another is about to reserve, and two would
+/// give the same room away. Nobody waits for it; whoever does not get it tries again with a later batch.
+async fn try_reserving(transaction: &DatabaseTransaction) -> Result<bool, StoreError> {
+    let query = format!("SELECT pg_try_advisory_xact_lock({RESERVING}) AS mine");
+    let row = transaction.query_one_raw(statement(&query, [])).await?;
+    row.map_or(Ok(false), |row| rows::get(&row, "mine"))
+}
+
+/// Identifies the right within a database: "reserves" in ASCII.
+const RESERVING: i64 = 0x7265_7365_7276_6573;
 
 fn judge_all(batch: &[Stored], mut locked: Locked, judge: Judge<'_>) -> (Vec<Outcome>, Vec<writes::Change>) {
     let mut changes = Vec::with_capacity(batch.len());
@@ -182,7 +203,7 @@ fn judge_all(batch: &[Stored], mut locked: Locked, judge: Judge<'_>) -> (Vec<Out
             let before = locked.sessions.remove(&stored.facts().session).unwrap_or_default();
             let (outcome, change) = judge_one(stored, before, &locked, judge);
             if let Some(change) = change {
-                locked.reserved += change.reserves();
+                locked.reserved = locked.reserved.map(|reserved| reserved + change.reserves());
                 changes.push(change);
             }
             outcome
@@ -203,15 +224,18 @@ fn judge_one(
     if unlocked {
         return (Outcome::NotNow, None);
     }
-    let (after, next) = judge(&before, stored, locked.reserved);
+    let (after, next) = judge(&before, stored, locked.reserved.unwrap_or(0));
     let Next::Accept(admission) = &next else {
         return (Outcome::Other(next), None);
     };
+    if admission.first() && locked.reserved.is_none() {
+        return (Outcome::NotNow, None);
+    }
     let turns = admission.first() || admission.last();
     let Some(shared) = after.shared.filter(|rows| !turns || locked.turn(rows.video, rows.flow)) else {
         return (Outcome::NotNow, None);
     };
-    let run = extended(locked.last_runs.get(&id), stored);
+    let run = Run::holding(locked.last_runs.get(&id), &stored.facts(), stored.place());
     match writes::Change::new(id, &before, &after, shared, run) {
         Some(change) => (Outcome::Committed(after), Some(change)),
         None => (Outcome::NotNow, None),
@@ -227,28 +251,11 @@ impl Locked {
             shared: HashSet::new(),
             sessions: HashMap::new(),
             last_runs: HashMap::new(),
-            reserved: 0,
+            reserved: None,
         }
     }
 
     fn turn(&self, video: VideoId, flow: FlowId) -> bool {
         self.videos.contains(&video) && self.flows.contains(&flow)
-    }
-}
-
-/// A chunk extends a run only if its record begins exactly where the run's records end; otherwise it begins another.
-fn extended(last: Option<&Run>, stored: &Stored) -> Run {
-    let (facts, place) = (stored.facts(), stored.place());
-    let size = i64::from(facts.size);
-    match last {
-        Some(run)
-            if run.place.writer == place.writer
-                && run.place.record_end == place.position
-                && run.start + run.length == facts.start =>
-        {
-            let place = crate::gateways::spool::RecordPlace { record_end: place.record_end, ..run.place };
-            Run { start: run.start, length: run.length + size, place }
-        }
-        Some(_) | None => Run { start: facts.start, length: size, place },
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sea_orm::DatabaseConnection;
 
+pub(super) use ends::REMOVED;
 pub(super) use expiry::{EXPIRE, strays_of};
 
 use super::{StoreError, sql};

@@ -15,6 +15,7 @@ use crate::domain::route::FlowUrl;
 use crate::domain::status::SessionState;
 use crate::gateways::spool::Run;
 
+pub use claim::CLAIM;
 pub use end::Ending;
 
 /// Who a feed's write comes from. It changes nothing unless the row says the same.
@@ -102,7 +103,7 @@ pub trait FeedStore: Send + Sync {
     async fn record(&self, guard: Guard, url: &FlowUrl) -> Result<Written, StoreError>;
     /// A finish is about to be asked for.
     async fn mark_finish(&self, guard: Guard) -> Result<Written, StoreError>;
-    /// DISTRIBUTED: session, flow, and the video once all its flows are.
+    /// DISTRIBUTED: session, flow, and the video once all its flows are; EXPIRED if somebody removed the flow.
     async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError>;
     /// FAILED: flow HIDDEN, video BLOCKED, the process a stray.
     async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError>;
@@ -142,8 +143,8 @@ impl PgFeedStore {
     }
 }
 
-/// The guard of every write of a feed.
-const GUARD: &str =
+/// The guard of every write of a feed: `$1` session, `$2` epoch, `$3` owner, `$4` generation.
+pub const GUARD: &str =
     "session_id = $1 AND epoch = $2 AND owner = $3 AND generation = $4 AND state IN ('OPEN', 'SEALED')";
 
 impl Guard {

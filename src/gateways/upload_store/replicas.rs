@@ -140,11 +140,12 @@ impl ReplicaStore for PgReplicaStore {
 }
 
 /// Consuming began anew unless another replica has been at it until now.
-const NOTE_CONSUMING: &str = "UPDATE uploader.service SET consuming_since = clock_timestamp() \
+pub const NOTE_CONSUMING: &str = "UPDATE uploader.service SET consuming_since = clock_timestamp() \
      WHERE consuming_since IS NULL OR NOT EXISTS \
      (SELECT 1 FROM uploader.replica WHERE consuming AND lease_until > clock_timestamp())";
 
-const BEAT: &str = "INSERT INTO uploader.replica (replica_id, name, consuming, lease_until) \
+/// Extends a lease: `$1` replica, `$2` name, `$3` consuming, `$4` seconds.
+pub const BEAT: &str = "INSERT INTO uploader.replica (replica_id, name, consuming, lease_until) \
      VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) \
      ON CONFLICT (replica_id) DO UPDATE SET consuming = excluded.consuming, lease_until = excluded.lease_until";
 

@@ -7,7 +7,7 @@ use sea_orm::sea_query::ArrayType;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 use uuid::Uuid;
 
-use super::{StoreError, rows};
+use super::StoreError;
 use crate::domain::ids::SessionId;
 
 /// Above the server's own `statement_timeout`: a peer that is gone without a word must not hold a caller.
@@ -60,16 +60,6 @@ fn array(kind: ArrayType, values: impl Iterator<Item = Value>) -> Value {
     Value::Array(kind, Some(Box::new(values.collect())))
 }
 
-/// The column `id` of all rows that `query` gives for these sessions.
-pub(super) async fn ids(
-    db: &impl ConnectionTrait,
-    query: &str,
-    sessions: &[SessionId],
-) -> Result<Vec<Uuid>, StoreError> {
-    let found = db.query_all_raw(statement(query, [uuids(sessions)])).await?;
-    found.iter().map(|row| rows::get(row, "id")).collect()
-}
-
 /// Runs a write and compares how many rows it changed with how many it must.
 pub(super) async fn write_exactly(
     db: &impl ConnectionTrait,
@@ -77,10 +67,14 @@ pub(super) async fn write_exactly(
     expected: usize,
     what: &str,
 ) -> Result<(), StoreError> {
-    let changed = db.execute_raw(write).await?.rows_affected();
+    exactly(db.execute_raw(write).await?.rows_affected(), expected, what)
+}
+
+/// The rows were locked: another number means that somebody changed them against the order of locks. Run again on what
+/// is there now.
+pub(super) fn exactly(changed: u64, expected: usize, what: &str) -> Result<(), StoreError> {
     if changed == expected as u64 {
         return Ok(());
     }
-    // The rows were locked, so somebody changed them against the order of locks: run again on what is there now.
     Err(StoreError::Unavailable(format!("{what}: {changed} rows changed, expected {expected}")))
 }

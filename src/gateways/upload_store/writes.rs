@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Value};
 
-use super::rows::flow_status_text;
+use super::rows::{self, flow_status_text};
 use super::sql::{bigint_array, bytes_array, statement, text_array, uuid_array, write_exactly};
 use super::{StoreError, sql};
 use crate::domain::ids::SessionId;
@@ -50,13 +50,11 @@ impl Change {
     }
 }
 
-/// Writes all changes of a batch, in the order of the locks.
+/// Writes all changes of a batch; every row is locked, so the order within a statement does not matter.
 pub(super) async fn write(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
     videos(transaction, changes).await?;
-    sessions(transaction, changes).await?;
     flows(transaction, changes).await?;
-    upload_sessions(transaction, changes).await?;
-    runs(transaction, changes).await
+    progress(transaction, changes).await
 }
 
 async fn videos(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
@@ -69,25 +67,6 @@ async fn videos(transaction: &DatabaseTransaction, changes: &[Change]) -> Result
     let ids = uuid_array(turning.iter().copied());
     let update = statement("UPDATE videos SET status = 'UPLOADING' WHERE id = ANY($1)", [ids]);
     write_exactly(transaction, update, turning.len(), "videos").await
-}
-
-async fn sessions(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
-    const UPSERT: &str = "INSERT INTO uploader.session AS s \
-         (session_id, flow_id, video_id, total_bytes, state, committed, recent, last_activity) \
-         SELECT *, clock_timestamp() FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], \
-         $6::bigint[], $7::bytea[]) \
-         ON CONFLICT (session_id) DO UPDATE SET state = excluded.state, committed = excluded.committed, \
-         recent = excluded.recent, last_activity = excluded.last_activity WHERE s.state = 'OPEN'";
-    let values = [
-        uuid_array(changes.iter().map(|change| change.id.0)),
-        uuid_array(changes.iter().map(|change| change.shared.flow.0)),
-        uuid_array(changes.iter().map(|change| change.shared.video.0)),
-        bigint_array(changes.iter().map(|change| change.shared.total_bytes)),
-        text_array(changes.iter().map(|change| change.own.state.as_str().to_owned())),
-        bigint_array(changes.iter().map(|change| change.own.committed)),
-        bytes_array(changes.iter().map(|change| change.own.recent.pack())),
-    ];
-    write_exactly(transaction, statement(UPSERT, values), changes.len(), "uploader.session").await
 }
 
 async fn flows(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
@@ -104,27 +83,48 @@ async fn flows(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<
     write_exactly(transaction, statement(UPDATE, values), turning.len(), "flows").await
 }
 
-async fn upload_sessions(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
-    const UPDATE: &str = "UPDATE upload_sessions SET uploaded_bytes = x.uploaded \
-         FROM unnest($1::uuid[], $2::bigint[]) AS x(id, uploaded) WHERE upload_sessions.id = x.id";
-    let values = [
-        uuid_array(changes.iter().map(|change| change.id.0)),
-        bigint_array(changes.iter().map(|change| change.shared.uploaded_bytes)),
-    ];
-    write_exactly(transaction, statement(UPDATE, values), changes.len(), "upload_sessions").await
+/// How far each session is: our row, the shared one and the run that holds the bytes, in one statement. The values of
+/// one session stand in one row, so that the arrays are spread out once.
+async fn progress(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
+    const WRITE: &str = "WITH b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], \
+         $4::bigint[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::bigint[], $10::uuid[], \
+         $11::bigint[], $12::bigint[]) \
+         AS b(id, flow, video, total, state, committed, recent, start, length, writer, position, record_end)), \
+         s AS (INSERT INTO uploader.session AS s \
+         (session_id, flow_id, video_id, total_bytes, state, committed, recent, last_activity) \
+         SELECT id, flow, video, total, state, committed, recent, clock_timestamp() FROM b \
+         ON CONFLICT (session_id) DO UPDATE SET state = excluded.state, committed = excluded.committed, \
+         recent = excluded.recent, last_activity = excluded.last_activity WHERE s.state = 'OPEN' RETURNING 1), \
+         u AS (UPDATE upload_sessions SET uploaded_bytes = b.committed FROM b WHERE upload_sessions.id = b.id \
+         RETURNING 1), \
+         r AS (INSERT INTO uploader.run (session_id, start, length, writer, position, record_end) \
+         SELECT id, start, length, writer, position, record_end FROM b \
+         ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end \
+         RETURNING 1) \
+         SELECT (SELECT count(*) FROM s) AS s, (SELECT count(*) FROM u) AS u, (SELECT count(*) FROM r) AS r";
+    let row = transaction.query_one_raw(statement(WRITE, values(changes))).await?;
+    let row =
+        row.ok_or_else(|| StoreError::Unavailable("a batch was written without an answer".to_owned()))?;
+    for (column, table) in [("s", "uploader.session"), ("u", "upload_sessions"), ("r", "uploader.run")] {
+        sql::exactly(rows::get::<i64>(&row, column)? as u64, changes.len(), table)?;
+    }
+    Ok(())
 }
 
-async fn runs(transaction: &DatabaseTransaction, changes: &[Change]) -> Result<(), StoreError> {
-    const UPSERT: &str = "INSERT INTO uploader.run (session_id, start, length, writer, position, record_end) \
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[], $6::bigint[]) \
-         ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end";
-    let values = [
+fn values(changes: &[Change]) -> [Value; 12] {
+    let runs = || changes.iter().map(|change| &change.run);
+    [
         uuid_array(changes.iter().map(|change| change.id.0)),
-        bigint_array(changes.iter().map(|change| change.run.start)),
-        bigint_array(changes.iter().map(|change| change.run.length)),
-        uuid_array(changes.iter().map(|change| change.run.place.writer.0)),
-        bigint_array(changes.iter().map(|change| change.run.place.position)),
-        bigint_array(changes.iter().map(|change| change.run.place.record_end)),
-    ];
-    sql::write_exactly(transaction, statement(UPSERT, values), changes.len(), "uploader.run").await
+        uuid_array(changes.iter().map(|change| change.shared.flow.0)),
+        uuid_array(changes.iter().map(|change| change.shared.video.0)),
+        bigint_array(changes.iter().map(|change| change.shared.total_bytes)),
+        text_array(changes.iter().map(|change| change.own.state.as_str().to_owned())),
+        bigint_array(changes.iter().map(|change| change.own.committed)),
+        bytes_array(changes.iter().map(|change| change.own.recent.pack())),
+        bigint_array(runs().map(|run| run.start)),
+        bigint_array(runs().map(|run| run.length)),
+        uuid_array(runs().map(|run| run.place.writer.0)),
+        bigint_array(runs().map(|run| run.place.position)),
+        bigint_array(runs().map(|run| run.place.record_end)),
+    ]
 }

@@ -5,10 +5,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Call, MemoryStore, Row, Tables};
+use crate::clock;
 use crate::domain::chunk::ChunkFacts;
 use crate::domain::ids::SessionId;
 use crate::domain::session::{self, Next, Terms};
-use crate::gateways::spool::{RecordPlace, Run, Spool, Stored};
+use crate::gateways::spool::{Run, Spool, Stored};
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Judge, Look, Outcome};
 
@@ -93,20 +94,17 @@ impl Tables {
             (row.flow_status, row.video_status) = (shared.flow_status, shared.video_status);
         }
         row.extend(stored);
+        row.last_activity = clock::now();
         Outcome::Committed(after)
     }
 }
 
 impl Row {
     fn extend(&mut self, stored: &Stored) {
-        let (facts, place) = (stored.facts(), stored.place());
-        let size = i64::from(facts.size);
+        let run = Run::holding(self.runs.last(), &stored.facts(), stored.place());
         match self.runs.last_mut() {
-            Some(run) if run.place.writer == place.writer && run.place.record_end == place.position => {
-                run.length += size;
-                run.place = RecordPlace { record_end: place.record_end, ..run.place };
-            }
-            Some(_) | None => self.runs.push(Run { start: facts.start, length: size, place }),
+            Some(last) if last.start == run.start => *last = run,
+            Some(_) | None => self.runs.push(run),
         }
     }
 }

@@ -17,6 +17,12 @@ impl ReplicaStore for MemoryStore {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         self.meet(Call::Beat, |tables| {
             let lease = Duration::from_secs_f64(heartbeat.lease_seconds);
+            if heartbeat.consuming {
+                let going_on = tables.consumed();
+                let since = tables.consuming_since.filter(|_| going_on);
+                tables.consuming_since = Some(since.unwrap_or_else(clock::now));
+            }
+            tables.consuming.insert(heartbeat.replica, heartbeat.consuming);
             tables.leases.insert(heartbeat.replica, clock::now().after(lease));
             Ok(())
         })

@@ -1,5 +1,6 @@
 //! One session's rows: those that the whole system shares, and ours.
 
+use crate::clock;
 use crate::domain::ids::{Epoch, FlowId, Generation, ReplicaId, SessionId, Timestamp, VideoId};
 use crate::domain::session::{OwnRow, Session, SharedRows};
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
@@ -47,8 +48,18 @@ pub struct Row {
     pub failing: Option<Timestamp>,
     /// Route, spool and runs are gone.
     pub cleaned: bool,
+    /// The bytes of a failed session were given up.
+    pub spool_gone: bool,
+    /// The row in `flows` was removed.
+    pub flow_gone: bool,
     /// Somebody else's transaction holds its rows.
     pub locked: bool,
+    /// When the newest generation was numbered.
+    pub generation_at: Option<Timestamp>,
+    /// When its newest chunk was stored, or its upload announced.
+    pub last_activity: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
     pub(super) created: u64,
 }
 
@@ -74,7 +85,12 @@ impl Row {
             finish_sent: None,
             failing: None,
             cleaned: false,
+            spool_gone: false,
+            flow_gone: false,
             locked: false,
+            generation_at: None,
+            last_activity: clock::now(),
+            ended_at: None,
             created,
         }
     }
@@ -99,6 +115,11 @@ impl Row {
         matches!(self.state(), Some(SessionState::Open | SessionState::Sealed))
     }
 
+    /// Whether it is DONE or EXPIRED.
+    pub fn is_final(&self) -> bool {
+        matches!(self.state(), Some(SessionState::Done | SessionState::Expired))
+    }
+
     /// Another replica takes it over.
     pub fn take_over(&mut self, owner: ReplicaId) {
         self.epoch.0 += 1;
@@ -120,7 +141,8 @@ impl Row {
         }
     }
 
-    pub(super) fn session(&self) -> Session {
+    /// What chunks are judged by.
+    pub fn session(&self) -> Session {
         Session { own: self.own.clone(), shared: self.shared, unreadable: None }
     }
 

@@ -50,15 +50,15 @@ async fn a_chunk_whose_rows_another_replica_holds_keeps_its_video_alive() {
 
     proxy.delay(SLOW);
     let chunk = client.begin(&upload.session.to_string(), 100_000, &file[100_000..200_000]).await;
-    let locked = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
-                  AND state = 'idle in transaction' AND query LIKE 'SELECT id FROM upload_sessions%' AND $1 IS NOT NULL";
+    let free = "SELECT s.session_id::text FROM uploader.session s WHERE s.session_id = $1 \
+                FOR NO KEY UPDATE SKIP LOCKED";
     world
-        .wait("its rows to be locked", SOON, async || world.text(locked, upload.session).await.is_some())
+        .wait("its rows to be locked", SOON, async || world.text(free, upload.session).await.is_none())
         .await;
     proxy.stall(true);
     let report = one_run(&world).await;
     assert_eq!(report["videos_deleted"], 1, "the bystander, and it alone: {report}");
-    assert!(world.text(locked, upload.session).await.is_some(), "the rows were held all the time");
+    assert!(world.text(free, upload.session).await.is_none(), "the rows were held all the time");
     assert_eq!(world.video_status(&bystander).await, None);
 
     proxy.delay(Duration::ZERO);

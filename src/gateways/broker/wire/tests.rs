@@ -1,6 +1,5 @@
 //! Deliveries and replies as they stand on the wire.
 #![allow(clippy::unwrap_used)]
-use lapin::types::parsing::parse_field_table;
 use serde::Deserialize;
 
 use super::*;
@@ -28,13 +27,6 @@ fn bytes_of(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-fn table_of(hex: &str) -> FieldTable {
-    let bytes = bytes_of(hex);
-    let (rest, table) = parse_field_table(bytes.as_slice()).unwrap();
-    assert!(rest.is_empty());
-    table
-}
-
 fn body_for(headers: &Headers) -> Vec<u8> {
     match headers.size {
         Field::Integer(size) => vec![0; usize::try_from(size).unwrap_or(0)],
@@ -48,9 +40,9 @@ fn headers_as_gateway_encodes_them_come_to_what_the_vectors_say() {
         serde_json::from_str(include_str!("../../../../tests/vectors/chunk-headers.json")).unwrap();
     assert!(vectors.len() > 15);
     for Vector { name, want, table_hex } in vectors {
-        let headers = headers(&table_of(&table_hex));
-        let body = body_for(&headers).into();
-        let parsed = chunk::parse(RawDelivery { headers, body, trace: None }, 10 << 20);
+        let raw = raw_delivery_of(&bytes_of(&table_hex), Bytes::new()).unwrap();
+        let body = body_for(&raw.headers).into();
+        let parsed = chunk::parse(RawDelivery { body, ..raw }, 10 << 20);
         match (want, parsed) {
             (Want::Numbers { start, size }, Ok(chunk)) => {
                 assert_eq!((chunk.facts.start, chunk.facts.size), (start, size), "{name}");

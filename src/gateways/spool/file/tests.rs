@@ -177,6 +177,24 @@ async fn a_record_of_another_place_is_damage() {
 }
 
 #[tokio::test]
+async fn another_sessions_file_that_lies_alike_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = FileSpool::new(dir.path());
+    let (mut upload, mut other) = (Upload::new(), Upload::new());
+    for n in 0..3 {
+        upload.append(&spool, &noise(n, 100)).await;
+        other.append(&spool, &noise(10 + n, 100)).await;
+    }
+    let [ours, foreign] =
+        [&upload, &other].map(|upload| upload.path(dir.path(), upload.runs[0].place.writer));
+    let bytes = fs::read(&ours).unwrap();
+    fs::copy(foreign, &ours).unwrap();
+    assert!(damage(upload.read(&spool, 0, 300).await).contains("checksum"));
+    fs::write(ours, bytes).unwrap();
+    assert_eq!(upload.read(&spool, 0, 300).await.unwrap(), upload.bytes);
+}
+
+#[tokio::test]
 async fn a_range_that_no_run_holds_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let spool = FileSpool::new(dir.path());

@@ -13,7 +13,7 @@ use super::expiry::{EXPIRE, strays_of};
 use crate::domain::ids::SessionId;
 
 /// The reason that late chunks of such a session are told.
-pub(super) const REMOVED: &str = "removed by another";
+pub(in crate::gateways::upload_store) const REMOVED: &str = "removed by another";
 
 /// A session that is not final, or parked, and whose `upload_sessions` row is gone.
 pub(super) const ORPHANED: &str = "state IN ('OPEN', 'SEALED', 'FAILED') \

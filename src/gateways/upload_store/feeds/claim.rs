@@ -15,10 +15,10 @@ use crate::domain::status::SessionState;
 /// Longer ago than anything that a claim tells of.
 const A_CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// `$1` me, `$2` not these, `$3` only these or NULL, `$4` limit, `$5` start bytes, `$6` from expired owners too.
+/// Takes sessions over. `$1` me, `$2` not these, `$3` only these or NULL, `$4` limit, `$5` start bytes, `$6` from expired owners too.
 ///
 /// The old `settled` and owner are read under the row's lock, in the CTE: `RETURNING` would give the new ones.
-const CLAIM: &str = "WITH candidate AS (\
+pub const CLAIM: &str = "WITH candidate AS (\
      SELECT s.session_id, s.settled, s.owner FROM uploader.session s \
      WHERE s.ended_at IS NULL AND s.state IN ('OPEN', 'SEALED') \
      AND (s.committed > s.fed OR s.state = 'SEALED') \

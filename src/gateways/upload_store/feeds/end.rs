@@ -3,6 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
 
 use super::super::StoreError;
+use super::super::cleaning::REMOVED;
 use super::super::sql::{self, statement};
 use super::{GUARD, Guard, Written};
 use crate::domain::feed::Claim;
@@ -37,7 +38,12 @@ pub(super) async fn complete(
         return Ok(Written::Fenced);
     }
     let flow = "UPDATE flows SET status = 'DISTRIBUTED', uploaded_at = clock_timestamp() WHERE id = $1";
-    transaction.execute_raw(statement(flow, [claim.flow.0.into()])).await?;
+    let flows = transaction.execute_raw(statement(flow, [claim.flow.0.into()])).await?.rows_affected();
+    if flows == 0 {
+        // Somebody removed the upload meanwhile: nothing of it plays, and its late chunks are told why.
+        let removed = "UPDATE uploader.session SET state = 'EXPIRED', last_error = $2 WHERE session_id = $1";
+        transaction.execute_raw(statement(removed, [claim.session.0.into(), REMOVED.into()])).await?;
+    }
     let video = "UPDATE videos SET status = 'DISTRIBUTED', uploaded_at = clock_timestamp() \
                  WHERE id = $1 AND status IN ('CREATED', 'UPLOADING') \
                  AND NOT EXISTS (SELECT 1 FROM flows WHERE video_id = $1 AND status <> 'DISTRIBUTED')";

@@ -57,8 +57,10 @@ pub(super) async fn runs(
     from: i64,
     to: i64,
 ) -> Result<Vec<Run>, StoreError> {
+    // Runs do not overlap: the one that holds `from` is the last that begins at or before it, and the key finds it.
     let query = "SELECT start, length, writer, position, record_end FROM uploader.run \
-                 WHERE session_id = $1 AND start < $3 AND start + length > $2 ORDER BY start";
+                 WHERE session_id = $1 AND start < $3 AND start >= coalesce((SELECT max(start) FROM uploader.run \
+                 WHERE session_id = $1 AND start <= $2), 0) ORDER BY start";
     let found = db.query_all_raw(statement(query, [session.0.into(), from.into(), to.into()])).await?;
     found.iter().map(rows::run).collect()
 }

@@ -1,0 +1,271 @@
+//! What the nemesis will do, decided before it begins: the same seed and length give the same plan.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::links::{Link, REPLICAS};
+
+/// How many replicas either fflow has.
+pub(super) const FARM: usize = 3;
+
+/// How a call to fflow is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// This status, without the effect.
+    Status(u16),
+    /// The bytes are taken, or the finish begun, and the connection is reset.
+    ResetAfter,
+    /// The bytes are taken, or the finish begun, and the answer is a 504.
+    TimeoutAfter,
+}
+
+/// One thing that goes wrong. Times are how long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// kill -9 of a replica; it starts again after the pause.
+    KillUploader(usize, Duration),
+    /// SIGTERM of a replica; it starts again when it has left.
+    TerminateUploader(usize),
+    /// SIGSTOP beyond its lease, then SIGCONT.
+    FreezeUploader(usize, Duration),
+    /// A replica of the recording fflow dies with its flows and comes back.
+    KillRecorder(usize, Duration),
+    /// kill -9 of a replica of the real fflow; it starts again.
+    KillFflow(usize, Duration),
+    /// kill -9 of one ffmpeg, recorded or real.
+    KillFfmpeg { real: bool },
+    /// So many calls of a kind are answered wrongly by the recording fflow.
+    WrongAnswers { finish: bool, wrong: Wrong, times: usize },
+    /// RabbitMQ is stopped, or killed, and started again.
+    RestartBroker { kill: bool },
+    /// PostgreSQL is stopped, or crashes, and is started again after the pause.
+    RestartDatabase { crash: bool, pause: Duration },
+    /// Redis forgets everything.
+    EmptyRedis,
+    /// Redis is away for a time and comes back empty.
+    RestartRedis(Duration),
+    /// Every connection of a cable is reset.
+    Cut(Link),
+    /// One direction of every connection of a cable ends.
+    HalfClose(Link, bool),
+    /// Every byte on a cable comes later.
+    Delay(Link, Duration, Duration),
+    /// No byte moves on a cable.
+    Stall(Link, Duration),
+    /// One upload reserves all of the spool's quota.
+    ExhaustQuota(Duration),
+    /// The spool's volume has no byte left.
+    FillSpool(Duration),
+}
+
+impl Fault {
+    /// In the table, one line for each.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::KillUploader(..) => "uploader kill -9",
+            Self::TerminateUploader(_) => "uploader SIGTERM",
+            Self::FreezeUploader(..) => "uploader SIGSTOP",
+            Self::KillRecorder(..) | Self::KillFflow(..) => "fflow replica killed",
+            Self::KillFfmpeg { .. } => "ffmpeg killed",
+            Self::WrongAnswers { .. } => "fflow answers wrongly",
+            Self::RestartBroker { .. } => "RabbitMQ restarted",
+            Self::RestartDatabase { .. } => "PostgreSQL restarted",
+            Self::EmptyRedis => "Redis emptied",
+            Self::RestartRedis(_) => "Redis restarted",
+            Self::Cut(_) => "connections cut",
+            Self::HalfClose(..) => "connections half-closed",
+            Self::Delay(..) => "connections delayed",
+            Self::Stall(..) => "connections stalled",
+            Self::ExhaustQuota(_) => "spool quota reached",
+            Self::FillSpool(_) => "spool volume full",
+        }
+    }
+
+    /// In the plan and the log.
+    pub(super) fn describe(&self) -> String {
+        let detail = match self {
+            Self::KillUploader(number, pause) => format!("uploader-{}, back after {pause:.1?}", number + 1),
+            Self::TerminateUploader(number) => format!("uploader-{}", number + 1),
+            Self::FreezeUploader(number, time) => format!("uploader-{} for {time:.1?}", number + 1),
+            Self::KillRecorder(number, pause) => format!("recording replica {number}, {pause:.1?}"),
+            Self::KillFflow(number, pause) => format!("fflow-{}, {pause:.1?}", number + 1),
+            Self::KillFfmpeg { real: true } => "a real one".to_owned(),
+            Self::KillFfmpeg { real: false } => "a recorded one".to_owned(),
+            Self::WrongAnswers { finish, wrong, times } => {
+                format!("{} x {wrong:?} to a {}", times, if *finish { "finish" } else { "push" })
+            }
+            Self::RestartBroker { kill: true } => "killed".to_owned(),
+            Self::RestartBroker { kill: false } => "stopped".to_owned(),
+            Self::RestartDatabase { crash: true, pause } => format!("crashed, away {pause:.1?}"),
+            Self::RestartDatabase { crash: false, pause } => format!("stopped, away {pause:.1?}"),
+            Self::EmptyRedis => String::new(),
+            Self::RestartRedis(time) | Self::ExhaustQuota(time) | Self::FillSpool(time) => {
+                format!("{time:.1?}")
+            }
+            Self::Cut(link) => link.name(),
+            Self::HalfClose(link, true) => format!("{}, towards the target", link.name()),
+            Self::HalfClose(link, false) => format!("{}, towards the client", link.name()),
+            Self::Delay(link, by, time) => format!("{} by {by:.0?} for {time:.1?}", link.name()),
+            Self::Stall(link, time) => format!("{} for {time:.1?}", link.name()),
+        };
+        format!("{}: {detail}", self.kind()).trim_end_matches([':', ' ']).to_owned()
+    }
+}
+
+/// A fault and when it is due, counted from the nemesis's beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) at: Duration,
+    pub(super) fault: Fault,
+}
+
+/// Faults that come one after another; lanes run side by side, so that faults of different lanes meet.
+pub(super) type Lane = Vec<Due>;
+
+/// The lanes for `length`, from `seed`.
+pub(super) fn plan(seed: u64, length: Duration, lease: Duration) -> Vec<Lane> {
+    let mut rng = Rng::with_seed(seed);
+    let decks: [(Deck, f64, f64); 6] = [
+        (replicas, 2.0, 6.0),
+        (farm, 1.0, 4.0),
+        (answers, 0.5, 2.0),
+        (servers, 4.0, 9.0),
+        (cables, 0.7, 2.5),
+        (spool, 5.0, 10.0),
+    ];
+    decks.iter().map(|(deck, least, most)| lane(*deck, *least, *most, length, lease, &mut rng)).collect()
+}
+
+/// One fault of every kind of a lane.
+type Deck = fn(&mut Rng, Duration) -> Vec<Fault>;
+
+/// Shuffles a deck and deals it, a new one when it is used up, with pauses of `least` to `most` seconds.
+fn lane(deck: Deck, least: f64, most: f64, length: Duration, lease: Duration, rng: &mut Rng) -> Lane {
+    let mut lane = Lane::new();
+    let mut cards = Vec::new();
+    let mut at = Duration::from_secs_f64(rng.f64() * least);
+    loop {
+        if cards.is_empty() {
+            cards = deck(rng, lease);
+            rng.shuffle(&mut cards);
+        }
+        let Some(fault) = cards.pop() else { return lane };
+        at += Duration::from_secs_f64(least + rng.f64() * (most - least));
+        if at >= length {
+            return lane;
+        }
+        lane.push(Due { at, fault });
+    }
+}
+
+fn seconds(rng: &mut Rng, least: f64, most: f64) -> Duration {
+    Duration::from_secs_f64(least + rng.f64() * (most - least))
+}
+
+fn replicas(rng: &mut Rng, lease: Duration) -> Vec<Fault> {
+    let beyond = lease + seconds(rng, 1.0, 4.0);
+    vec![
+        Fault::KillUploader(rng.usize(0..REPLICAS), seconds(rng, 0.0, 2.0)),
+        Fault::KillUploader(rng.usize(0..REPLICAS), seconds(rng, 0.0, 1.0)),
+        Fault::TerminateUploader(rng.usize(0..REPLICAS)),
+        Fault::FreezeUploader(rng.usize(0..REPLICAS), beyond),
+    ]
+}
+
+fn farm(rng: &mut Rng, _: Duration) -> Vec<Fault> {
+    vec![
+        Fault::KillRecorder(rng.usize(1..=FARM), seconds(rng, 0.5, 4.0)),
+        Fault::KillFflow(rng.usize(0..FARM), seconds(rng, 0.2, 2.0)),
+        Fault::KillFfmpeg { real: false },
+        Fault::KillFfmpeg { real: false },
+        Fault::KillFfmpeg { real: true },
+    ]
+}
+
+fn answers(rng: &mut Rng, _: Duration) -> Vec<Fault> {
+    let wrongs = [500, 404, 413, 504].map(Wrong::Status).into_iter();
+    let wrongs = wrongs.chain([Wrong::ResetAfter, Wrong::ResetAfter, Wrong::TimeoutAfter]);
+    // A 413 answers a body, and a finish has next to none.
+    let finish = |rng: &mut Rng, wrong| wrong != Wrong::Status(413) && rng.u8(0..3) == 0;
+    wrongs
+        .map(|wrong| {
+            let finish = finish(rng, wrong);
+            let times = if finish { 1 } else { rng.usize(1..=3) };
+            Fault::WrongAnswers { finish, wrong, times }
+        })
+        .collect()
+}
+
+fn servers(rng: &mut Rng, _: Duration) -> Vec<Fault> {
+    vec![
+        Fault::RestartBroker { kill: rng.bool() },
+        Fault::RestartDatabase { crash: rng.bool(), pause: seconds(rng, 0.0, 3.0) },
+        Fault::EmptyRedis,
+        Fault::RestartRedis(seconds(rng, 0.5, 4.0)),
+    ]
+}
+
+fn cables(rng: &mut Rng, _: Duration) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for link in Link::all() {
+        // What a browser or a gateway loses with its cable is lost: more of that would leave nobody to watch.
+        let costly = matches!(link, Link::GatewayBroker | Link::GatewayDatabase | Link::ClientGateway(_));
+        faults.push(match rng.u8(0..if costly { 3 } else { 4 }) {
+            0 => Fault::Delay(link, seconds(rng, 0.02, 0.3), seconds(rng, 1.0, 4.0)),
+            1 => Fault::Cut(link),
+            2 => Fault::HalfClose(link, rng.bool()),
+            _ => Fault::Stall(link, seconds(rng, 0.5, 4.0)),
+        });
+    }
+    faults
+}
+
+fn spool(rng: &mut Rng, _: Duration) -> Vec<Fault> {
+    vec![Fault::ExhaustQuota(seconds(rng, 1.0, 3.0)), Fault::FillSpool(seconds(rng, 1.0, 4.0))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan_and_another_one_another() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(plan(7, minute, LEASE), plan(7, minute, LEASE));
+        assert_ne!(plan(7, minute, LEASE), plan(8, minute, LEASE));
+    }
+
+    #[test]
+    fn faults_are_in_order_and_end_with_the_plan() {
+        let length = Duration::from_secs(20);
+        for lane in (0..50).flat_map(|seed| plan(seed, length, LEASE)) {
+            assert!(lane.is_sorted_by_key(|due| due.at), "{lane:?}");
+            assert!(lane.iter().all(|due| due.at < length), "{lane:?}");
+        }
+    }
+
+    #[test]
+    fn a_minute_has_a_fault_of_every_kind() {
+        for seed in 0..50 {
+            let planned = plan(seed, Duration::from_secs(60), LEASE);
+            let mut kinds: Vec<_> = planned.iter().flatten().map(|due| due.fault.kind()).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            assert!(kinds.len() >= 15, "seed {seed}: {kinds:?}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_replica_is_frozen_beyond_its_lease() {
+        let planned = plan(3, Duration::from_secs(300), LEASE);
+        let freezes = planned.iter().flatten().filter_map(|due| match due.fault {
+            Fault::FreezeUploader(_, time) => Some(time),
+            _ => None,
+        });
+        let freezes: Vec<_> = freezes.collect();
+        assert!(!freezes.is_empty() && freezes.iter().all(|time| *time > LEASE), "{freezes:?}");
+    }
+}

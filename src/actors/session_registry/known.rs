@@ -1,0 +1,111 @@
+//! Sessions as this replica committed them a moment ago: hints that save a look, never the truth.
+//!
+//! A hint may only say *store it*, and what is stored is judged again on locked rows. A refusal, a wait or a repeat is
+//! never taken from here. A hint lives so short that only a session which somebody ends in the middle of its upload can
+//! still be stored by it, and then in vain.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::domain::ids::{SessionId, Timestamp};
+use crate::domain::session::Session;
+use crate::domain::status::SessionState;
+
+/// A hint is forgotten one to two of these after its commit: a client that sends one chunk after another is faster.
+const LIFE: Duration = Duration::from_secs(1);
+/// Sessions in the young half; both together hold at most twice as many, about 1 KB each.
+const HALF: usize = 4096;
+
+/// The newest hints: the young half becomes the old one, and that is forgotten.
+#[derive(Default)]
+pub(super) struct Known {
+    young: HashMap<SessionId, Session>,
+    old: HashMap<SessionId, Session>,
+    turned: Timestamp,
+}
+
+impl Known {
+    /// The session as it was committed here a moment ago.
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.young.get(&id).or_else(|| self.old.get(&id))
+    }
+
+    /// A session was committed. One that takes no more chunks is forgotten.
+    pub(super) fn put(&mut self, id: SessionId, session: Session, now: Timestamp) {
+        let open = session.own.as_ref().is_some_and(|own| own.state == SessionState::Open);
+        if !open {
+            return self.forget(id);
+        }
+        if self.young.len() >= HALF {
+            self.turn(now);
+        }
+        self.young.insert(id, session);
+    }
+
+    /// A hint was wrong, or may be.
+    pub(super) fn forget(&mut self, id: SessionId) {
+        self.young.remove(&id);
+        self.old.remove(&id);
+    }
+
+    /// Time passes; called more often than once in [`LIFE`].
+    pub(super) fn age(&mut self, now: Timestamp) {
+        if self.turned.until(now) >= LIFE {
+            self.turn(now);
+        }
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        self.old = std::mem::take(&mut self.young);
+        self.turned = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::recent::Recent;
+    use crate::domain::session::OwnRow;
+
+    fn session(state: SessionState) -> Session {
+        let own = OwnRow { state, committed: 1, recent: Recent::default(), last_error: None, owner: None };
+        Session { own: Some(own), ..Session::default() }
+    }
+
+    fn id(number: u128) -> SessionId {
+        SessionId(Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn only_open_sessions_are_remembered_and_a_sealed_one_is_forgotten() {
+        let mut known = Known::default();
+        known.put(id(1), session(SessionState::Open), Timestamp(1));
+        assert!(known.get(id(1)).is_some());
+        known.put(id(1), session(SessionState::Sealed), Timestamp(2));
+        assert!(known.get(id(1)).is_none());
+    }
+
+    #[test]
+    fn the_newest_are_remembered_and_memory_is_bounded() {
+        let mut known = Known::default();
+        let many = 5 * HALF as u128;
+        (0..many).for_each(|number| known.put(id(number), session(SessionState::Open), Timestamp(1)));
+        assert!(known.young.len() + known.old.len() <= 2 * HALF);
+        assert!((many - HALF as u128..many).all(|number| known.get(id(number)).is_some()));
+        assert!(known.get(id(0)).is_none());
+    }
+
+    #[test]
+    fn what_is_not_committed_again_is_soon_forgotten() {
+        let mut known = Known::default();
+        let at = |lives: u32| Timestamp(1).after(LIFE * lives);
+        known.age(at(1));
+        known.put(id(1), session(SessionState::Open), at(1));
+        known.age(at(2));
+        assert!(known.get(id(1)).is_some());
+        known.age(at(3));
+        assert!(known.get(id(1)).is_none());
+    }
+}
