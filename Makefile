@@ -4,8 +4,9 @@ DEVSTACK := target/debug/devstack
 # Tools that this project builds for itself, each in the version that is known to work here.
 DENY := target/tools/cargo-deny-0.20.2
 CYCLONEDX := target/tools/cargo-cyclonedx-0.5.9
+FUZZ := target/tools/cargo-fuzz-0.13.1
 
-.PHONY: help build check test janitor-load demo rolling-restart up down compose-test entities contracts deny sbom
+.PHONY: help build check test janitor-load bench fire demo rolling-restart up down compose-test entities contracts deny sbom model fuzz chaos
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -19,13 +20,27 @@ check: ## formatting and lints, warnings are errors
 test: build ## every test, with servers of its own
 	$(DEVSTACK) exec -- cargo test --workspace
 
+model: ## every state of three small worlds, with wider bounds than `make test` has
+	MODEL_BOUNDS=wide cargo test -p uploader-v4 --test model -- --nocapture
+
 janitor-load: build ## 100,000 abandoned videos cleaned while uploads go on; VIDEOS=number
 	JANITOR_VIDEOS=$(or $(VIDEOS),100000) $(DEVSTACK) exec -- \
 		cargo test -p uploader-v4 --test it -- janitor_load --nocapture
 
+bench: ## the service beside what broker and disk allow; BENCH_ONLY=8k_100,idle BENCH_ROUNDS=3 BENCH_SECONDS=5
+	cargo build --release -p uploader-v4 -p devstack --bins
+	target/release/devstack bench $(if $(BENCH_ONLY),,--document docs/PERFORMANCE.md)
+
+fire: build ## what breaks while uploads are under way, at full size: about 20 minutes, a line of figures each
+	FIRE=full $(DEVSTACK) exec -- cargo test -p uploader-v4 --test fire -- --nocapture
+
 demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
 	cargo build --workspace --bins
 	$(DEVSTACK) demo
+
+chaos: ## everything broken at random under forty uploads; CHAOS_SECONDS=60 SEED=number CHAOS_CLIENTS=40
+	cargo build --workspace --bins
+	$(DEVSTACK) chaos
 
 rolling-restart: build ## restart every replica under a hundred uploads, and tell what their clients saw
 	$(DEVSTACK) exec -- cargo test -p uploader-v4 --test it -- --nocapture --exact \
@@ -41,6 +56,18 @@ down: ## stop it and remove its volumes
 compose-test: ## docker/compose.yml on a real engine, with faults; COMPOSE_IMAGES_CMD=command PROFILE=dev
 	cargo build -p devstack
 	docker/compose-test.sh
+
+# The stable toolchain has no sanitizers, and code without `unsafe` needs none. New inputs are gathered under target/, to
+# be looked through before some of them go into fuzz/corpus; one that breaks a promise is left in fuzz/artifacts.
+fuzz: $(FUZZ)/bin/cargo-fuzz ## new inputs for every fuzz target; FUZZ_SECONDS=60 each
+	cp Cargo.lock fuzz/Cargo.lock
+	$< fuzz build --sanitizer none --target-dir $(CURDIR)/target/fuzz
+	for program in fuzz/fuzz_targets/*.rs; do \
+		name=$$(basename $$program .rs) && mkdir -p target/fuzz/corpus/$$name && \
+		$< fuzz run --sanitizer none --target-dir $(CURDIR)/target/fuzz $$name \
+			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(or $(FUZZ_SECONDS),60) -timeout=20 \
+			-rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
 
 entities: ## generate the entities again from a migrated database
 	cargo build -p uploader-v4 -p devstack
@@ -58,6 +85,9 @@ sbom: $(CYCLONEDX)/bin/cargo-cyclonedx ## what the program is built from: target
 
 $(DENY)/bin/cargo-deny:
 	cargo install --locked --version $(subst cargo-deny-,,$(notdir $(DENY))) --no-default-features --root $(DENY) cargo-deny
+
+$(FUZZ)/bin/cargo-fuzz:
+	cargo install --locked --version $(subst cargo-fuzz-,,$(notdir $(FUZZ))) --root $(FUZZ) cargo-fuzz
 
 $(CYCLONEDX)/bin/cargo-cyclonedx:
 	cargo install --locked --version $(subst cargo-cyclonedx-,,$(notdir $(CYCLONEDX))) --root $(CYCLONEDX) cargo-cyclonedx

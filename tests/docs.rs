@@ -8,6 +8,7 @@ use uploader_v4::config::{Config, ConfigSources, Report};
 
 const README: &str = include_str!("../README.md");
 const SECURITY: &str = include_str!("../SECURITY.md");
+const RELIABILITY: &str = include_str!("../docs/RELIABILITY.md");
 
 /// Rows of the tables of variables: name and default.
 fn variables() -> Vec<(String, String)> {
@@ -60,30 +61,39 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// Whether the test `module::name` stands in a file or folder of that name.
 fn is_a_test(named: &str, sources: &[(PathBuf, String)]) -> bool {
     let (module, name) = named.rsplit_once("::").unwrap();
-    let definition = format!("fn {name}()");
+    let definition = format!("fn {name}(");
     sources.iter().any(|(path, text)| {
         let inside = path.iter().any(|part| Path::new(part).file_stem().is_some_and(|stem| stem == module));
         inside && text.contains(&definition)
     })
 }
 
-#[test]
-fn every_threat_names_tests_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = ["src", "tests"].into_iter().flat_map(|folder| sources(&root.join(folder)));
-    let sources: Vec<_> = files.map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect();
-    let threats = SECURITY.split_once("| shown by |").expect("the table of threats").1;
-    let rows = threats.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+/// Counts the tests named in the last column of a table, all of which exist; each of its rows names some.
+fn named_tests(table: &str, sources: &[(PathBuf, String)]) -> usize {
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
     let mut named = 0;
-    for row in rows {
+    for row in rows.filter(|line| !line.starts_with("| ---")) {
         let cell = row.trim_end_matches([' ', '|']).rsplit_once(" | ").unwrap().1;
         let tests: Vec<_> = cell.split('`').filter(|part| part.contains("::")).collect();
         assert!(!tests.is_empty(), "no test is named: {row}");
         for test in tests {
-            assert!(is_a_test(test, &sources), "there is no test {test}");
+            assert!(is_a_test(test, sources), "there is no test {test}");
             named += 1;
         }
     }
-    assert!(named > 20, "only {named} tests are named");
+    named
+}
+
+#[test]
+fn every_threat_promise_and_failure_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "tests"].into_iter().flat_map(|folder| sources(&root.join(folder)));
+    let sources: Vec<_> = files.map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect();
+    for (text, tables) in [(SECURITY, 1), (RELIABILITY, 2)] {
+        let found: Vec<_> = text.split("| shown by |").skip(1).collect();
+        assert_eq!(found.len(), tables, "the tables were not found");
+        let named: usize = found.iter().map(|table| named_tests(table, &sources)).sum();
+        assert!(named > 20, "only {named} tests are named");
+    }
     assert!(!is_a_test("tls::nothing_of_the_kind", &sources));
 }
