@@ -7,3 +7,4 @@ pub mod fflow_router;
 pub mod janitor_scheduler;
 pub mod session_feed;
 pub mod session_registry;
+mod tasks;

@@ -1,5 +1,6 @@
 //! Arguments, settings, run, exit code.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,6 +9,8 @@ use uploader_v4::config::{Config, ConfigSources};
 
 /// The process could not do what it was asked, or what it checked is not well.
 const FAILED: u8 = 1;
+/// Threads that wait for disks.
+const BLOCKING_THREADS: usize = 32;
 /// The settings cannot be used; clap ends so too when the arguments cannot be.
 const MISCONFIGURED: u8 = 2;
 /// Nothing was changed: no such thing, or its state does not allow it.
@@ -22,7 +25,14 @@ fn main() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    let system = actix_rt::System::new();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("uploader-v4: the runtime cannot be made: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let system = actix_rt::System::with_tokio_rt(|| runtime);
     let (outcome, context) = system.block_on(async {
         (cli::run(arguments, config, provenance).await, tokio::runtime::Handle::current())
     });
@@ -32,6 +42,13 @@ fn main() -> ExitCode {
     let _context = context.enter();
     drop(system);
     code
+}
+
+/// As the framework makes it, with few threads for work that blocks. One that has just made a chunk durable takes up the
+/// next without falling asleep.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build()
 }
 
 fn exit_code(outcome: Result<Outcome, impl std::fmt::Display>) -> ExitCode {

@@ -10,6 +10,7 @@ pub use self::cleaning::{ExpireSessions, Expiry, JanitorReport, RunOnce, SweepSt
 use crate::domain::chunk::{Chunk, RawDelivery};
 use crate::domain::ids::{Epoch, FlowName, Generation, ReplicaId, SessionId};
 use crate::domain::route::FlowUrl;
+use crate::domain::run::Run;
 use crate::domain::trace::TraceParent;
 use crate::ticket::{Settlement, Ticket};
 
@@ -47,6 +48,8 @@ pub struct SessionAdvanced {
     pub committed: i64,
     /// All of them are.
     pub sealed: bool,
+    /// Where its newest bytes are.
+    pub run: Option<Run>,
     /// Who fed it when it advanced.
     pub owner: Option<ReplicaId>,
     /// The chunk's span.
@@ -61,6 +64,8 @@ pub struct Advance {
     pub committed: i64,
     /// All of them are.
     pub sealed: bool,
+    /// Where the newest of them are, if this replica stored them.
+    pub run: Option<Run>,
     /// The span of the chunk that brought them, if this replica stored it.
     pub trace: Option<TraceParent>,
 }

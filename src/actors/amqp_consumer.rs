@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use tracing_actix::ActorInstrument;
+use tracing::Instrument;
 
 use self::flow::Flow;
 use self::ledger::Ledger;
 use self::links::{Current, FromLink};
+use super::tasks::Tasks;
 use crate::config::AmqpConfig;
 use crate::domain::chunk::RawDelivery;
 use crate::gateways::broker::{Broker, LinkEvent};
@@ -58,6 +59,7 @@ pub struct AmqpConsumer {
     attempt: u32,
     ledger: Ledger,
     flow: Flow,
+    answers: Tasks<Self>,
     gate: Gate,
     alarms: u64,
     kept: VecDeque<Reply>,
@@ -90,6 +92,7 @@ impl AmqpConsumer {
             current: None,
             attempt: 0,
             ledger: Ledger::default(),
+            answers: Tasks::default(),
             gate: Gate::Open,
             alarms: 0,
             kept: VecDeque::new(),
@@ -147,8 +150,11 @@ impl AmqpConsumer {
         ctx: &mut Context<Self>,
     ) {
         let span = self.ledger.get(id).map_or_else(tracing::Span::none, |open| open.span.clone());
-        let steps: ResponseActFuture<Self, ()> = Box::pin(work.into_actor(self).map(done));
-        ctx.spawn(steps.actor_instrument(span));
+        let within = span.clone();
+        let done = move |outcome, actor: &mut Self, ctx: &mut Context<Self>| {
+            within.in_scope(|| done(outcome, actor, ctx));
+        };
+        self.answers.spawn(work.instrument(span), done, ctx);
     }
 }
 
@@ -171,6 +177,7 @@ impl Supervised for AmqpConsumer {
         // Everything in flight is gone with the old context; the broker delivers it again.
         self.forget("restarted");
         self.current = None;
+        self.answers = Tasks::default();
         self.gate = Gate::Open;
         self.flushing = 0;
     }

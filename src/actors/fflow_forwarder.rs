@@ -165,6 +165,7 @@ impl Handler<SessionAdvanced> for FflowForwarder {
             running.feed.advance.do_send(Advance {
                 committed: advanced.committed,
                 sealed: advanced.sealed,
+                run: advanced.run,
                 trace: advanced.trace,
             });
             return;

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::clock;
 use crate::domain::feed::{self, Claim, Event, Feed, Rules, Step};
 use crate::domain::ids::ReplicaId;
+use crate::domain::run::Run;
 use crate::domain::trace::TraceParent;
 use crate::gateways::fflow::Fflow;
 use crate::gateways::holder::Holder;
@@ -92,6 +93,8 @@ pub struct SessionFeed {
     waiting: bool,
     /// PostgreSQL refused something: the session is to be left alone for a while.
     refused: bool,
+    /// Where the newest bytes are, if this replica stored them: a committed run only ever grows at its end.
+    newest: Option<Run>,
     memo: steps::Memo,
     gauges: gauges::Gauges,
 }
@@ -117,6 +120,7 @@ impl SessionFeed {
             timer: None,
             waiting: false,
             refused: false,
+            newest: None,
             memo: steps::Memo::default(),
             gauges: gauges::Gauges::default(),
         }
@@ -245,6 +249,7 @@ impl Handler<Advance> for SessionFeed {
 
     fn handle(&mut self, message: Advance, ctx: &mut Self::Context) {
         trace::link(&self.span, message.trace);
+        self.newest = message.run.or(self.newest);
         self.hear(Event::Advanced { committed: message.committed, sealed: message.sealed }, ctx);
     }
 }

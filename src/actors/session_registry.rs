@@ -10,6 +10,7 @@
 
 mod commit;
 mod expiry;
+mod extend;
 mod known;
 mod lane;
 
@@ -22,13 +23,14 @@ use tracing::{error, warn};
 
 use self::known::Known;
 use self::lane::{Found, Held, Lane, Room};
+use super::tasks::Tasks;
 use crate::clock;
 use crate::config::ChunkConfig;
 use crate::domain::ids::{SessionId, Timestamp};
 use crate::domain::session::{self, Next, Session, Terms};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::chunks::{ChunkStore, Look};
+use crate::gateways::upload_store::chunks::{ChunkStore, Extension, Look, Progress};
 use crate::gateways::upload_store::cleaning::CleaningStore;
 use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, Retire, SessionAdvanced};
 use crate::metrics;
@@ -68,9 +70,13 @@ pub struct SessionRegistry {
     to_look: Vec<SessionId>,
     looking: bool,
     failed_looks: u32,
-    /// Durable chunks that wait for a transaction, in batches that must stay apart.
+    /// Durable chunks that only extend their sessions, as these were seen.
+    to_extend: VecDeque<(Held, Extension)>,
+    extending: bool,
+    /// Any other durable chunks that wait for a transaction, in batches that must stay apart.
     to_commit: VecDeque<Vec<Held>>,
     committing: bool,
+    appends: Tasks<Self>,
     aside: usize,
     probed: Timestamp,
     retired: bool,
@@ -86,8 +92,11 @@ impl SessionRegistry {
             to_look: Vec::new(),
             looking: false,
             failed_looks: 0,
+            to_extend: VecDeque::new(),
+            extending: false,
             to_commit: VecDeque::new(),
             committing: false,
+            appends: Tasks::default(),
             aside: 0,
             probed: Timestamp::default(),
             retired: false,
@@ -113,8 +122,11 @@ impl Supervised for SessionRegistry {
         self.lanes.clear();
         self.known = Known::default();
         self.to_look.clear();
+        self.to_extend.clear();
         self.to_commit.clear();
-        (self.looking, self.committing, self.aside, self.failed_looks) = (false, false, 0, 0);
+        self.appends = Tasks::default();
+        (self.looking, self.extending, self.committing) = (false, false, false);
+        (self.aside, self.failed_looks) = (0, 0);
     }
 }
 
@@ -163,10 +175,10 @@ impl Handler<Ping> for SessionRegistry {
 }
 
 impl SessionRegistry {
-    /// The session as last committed here, if by that the chunk is to be stored: it needs no look then.
+    /// The session as last seen here, if by that the chunk is to be stored: it needs no look then.
     fn known_to_be_next(&self, message: &AdmitChunk) -> Option<Session> {
         let facts = &message.chunk.facts;
-        let session = self.known.get(facts.session)?;
+        let session = &self.known.get(facts.session)?.session;
         let (_, next) = session::decide(session, facts, &self.parts.terms(0));
         matches!(next, Next::Accept(_)).then(|| session.clone())
     }
@@ -202,12 +214,14 @@ impl SessionRegistry {
             self.lanes.entry(*id).and_modify(|lane| lane.looking = false);
         }
         match result {
-            Ok(look) => ids.iter().for_each(|id| {
-                let session = look.sessions.get(id).cloned().unwrap_or_default();
+            Ok(mut look) => ids.iter().for_each(|id| {
+                let session = look.sessions.remove(id).unwrap_or_default();
                 if let Some(what) = &session.unreadable {
                     error!(session.id = %id, what, "rows that cannot be read, their chunks are refused");
                 }
                 self.evaluate(*id, &session, look.reserved, ctx);
+                let run = look.last_runs.remove(id);
+                self.known.put(*id, Progress { session, run }, clock::now());
             }),
             // The patrol asks again; a long outage is told at its 1st, 2nd, 4th, 8th .. failure.
             Err(error) if self.failed_looks.is_power_of_two() => {

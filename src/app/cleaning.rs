@@ -145,7 +145,7 @@ async fn foundation(config: Config) -> Result<(Foundation, DatabaseConnection), 
     same_spool(&config, &replicas, spool.as_ref()).await?;
     let routes = Arc::new(RedisRoutes::new(&config.redis).map_err(anyhow::Error::from)?);
     let (readiness, me) = (Readiness::new(), ReplicaId(Uuid::new_v4()));
-    let stores = Stores::new(&db, db.clone());
+    let stores = Stores::new(&db, db.clone(), db.clone());
     Ok((Foundation::new(config, readiness, me, stores, routes, spool, 0), db))
 }
 

@@ -60,10 +60,15 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// All on `db`; heartbeats on a connection of their own, so that a busy pool cannot end the lease.
-    pub(super) fn new(db: &DatabaseConnection, heartbeat: DatabaseConnection) -> Self {
+    /// All on `db`, but for chunks and heartbeats: feeds in need of connections neither hold up an answer nor end the
+    /// lease.
+    pub(super) fn new(
+        db: &DatabaseConnection,
+        chunks: DatabaseConnection,
+        heartbeat: DatabaseConnection,
+    ) -> Self {
         Stores {
-            chunks: Arc::new(PgChunkStore::new(db.clone())),
+            chunks: Arc::new(PgChunkStore::new(chunks)),
             feeds: Arc::new(PgFeedStore::new(db.clone())),
             farm: Arc::new(PgFarmStore::new(db.clone())),
             cleaning: Arc::new(PgCleaningStore::new(db.clone())),

@@ -20,6 +20,9 @@ use crate::gateways::upload_store::pool;
 use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore, SpoolClaim};
 use crate::readiness::{Dependency, Readiness, State};
 
+/// The chunk road reads, extends and commits at the same time, one of each.
+const CHUNK_CONNECTIONS: u32 = 3;
+
 /// Waits for what may come, fails on what never will.
 pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::Result<Foundation> {
     let me = ReplicaId(Uuid::new_v4());
@@ -29,7 +32,9 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     readiness.set(Dependency::Database, State::Up);
     shared_tables(&db, &readiness).await;
     let heartbeat = connect(&config, 1, &readiness).await;
-    let stores = Stores::new(&db, heartbeat);
+    let chunks = || pool::open_planned_once(&config.database, CHUNK_CONNECTIONS);
+    let chunks = until_done(&readiness, Dependency::Database, chunks).await;
+    let stores = Stores::new(&db, chunks, heartbeat);
     let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
     claim_spool(&config, me, stores.replicas.as_ref(), spool.as_ref()).await?;
     readiness.set(Dependency::Spool, State::Up);

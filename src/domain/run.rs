@@ -39,6 +39,11 @@ impl Run {
         }
     }
 
+    /// Whether all of `[from, to)` is in it.
+    pub fn covers(&self, from: i64, to: i64) -> bool {
+        self.start <= from && to <= self.start + self.length
+    }
+
     fn is_followed_by(&self, chunk: &ChunkFacts, place: RecordPlace) -> bool {
         self.place.writer == place.writer
             && self.place.record_end == place.position

@@ -7,6 +7,7 @@ mod claims;
 mod cleaning;
 mod completion;
 mod consuming;
+mod extensions;
 mod guards;
 mod owners;
 mod quota;

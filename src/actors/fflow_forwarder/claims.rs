@@ -143,7 +143,12 @@ impl FflowForwarder {
             match rows.get(session) {
                 Some(row) if row.owned_by(&guard) => {
                     let sealed = row.state == SessionState::Sealed;
-                    running.feed.advance.do_send(Advance { committed: row.committed, sealed, trace: None });
+                    running.feed.advance.do_send(Advance {
+                        committed: row.committed,
+                        sealed,
+                        run: None,
+                        trace: None,
+                    });
                 }
                 // Its own Complete or release looks the same from outside, and a row read before the claim is older.
                 Some(row) if row.epoch <= running.epoch => {}

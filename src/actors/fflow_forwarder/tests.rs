@@ -178,6 +178,7 @@ impl World {
             session: session(number),
             committed,
             sealed,
+            run: row.runs.last().copied(),
             owner,
             trace: None,
         });

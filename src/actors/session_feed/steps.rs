@@ -13,6 +13,7 @@ use crate::clock;
 use crate::domain::feed::{Claim, Created, Deleted, Event, Feed, Sight, Step, Trouble};
 use crate::domain::ids::{FlowName, Timestamp};
 use crate::domain::route::FlowUrl;
+use crate::domain::run::Run;
 use crate::domain::status::SessionState;
 use crate::fault::{Classified, Fault};
 use crate::gateways::fflow::FflowError;
@@ -44,6 +45,7 @@ pub(super) struct Errand {
     name: FlowName,
     address: Option<FlowUrl>,
     saving_path: String,
+    pub(super) newest: Option<Run>,
 }
 
 impl SessionFeed {
@@ -73,6 +75,7 @@ impl SessionFeed {
             name: feed.name(),
             address: feed.address().cloned(),
             saving_path: feed.saving_path(),
+            newest: self.newest,
         }
     }
 

@@ -308,7 +308,7 @@ async fn an_open_session_is_fed_as_it_grows() {
     world.wait_until("the first bytes are fed", || world.flow_bytes(1) == 150).await;
     for end in [200, 410, TOTAL] {
         world.upload(end).await;
-        feed.do_send(Advance { committed: end, sealed: end == TOTAL, trace: None });
+        feed.do_send(Advance { committed: end, sealed: end == TOTAL, run: None, trace: None });
         if end < TOTAL {
             world.wait_until("the next bytes are fed", || world.flow_bytes(1) as i64 == end).await;
         }

@@ -17,14 +17,14 @@ use crate::domain::trace::TraceParent;
 use crate::fault::{Classified, Fault};
 use crate::gateways::spool::{SpoolError, Stored};
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::chunks::Outcome;
+use crate::gateways::upload_store::chunks::{Outcome, Progress};
 use crate::messages::SessionAdvanced;
 use crate::metrics::{self, Stage};
 use crate::readiness::{Dependency, Readiness, State};
 use crate::trace;
 
 /// Most chunks in one transaction: beyond it the statement's cost grows and the gain does not.
-const BATCH_MAX: usize = 512;
+pub(super) const BATCH_MAX: usize = 512;
 /// Waits after an append or a commit that must be done again. The patrol looks again too, so longer ones are vain.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(5), max: Duration::from_millis(100) };
 
@@ -43,10 +43,10 @@ impl SessionRegistry {
             metrics::chunk_stage(Stage::Spool, began.until(clock::now()));
             (held, body, result)
         };
-        let append = append.instrument(span).into_actor(self);
-        ctx.spawn(
-            append.map(|(held, body, result), registry, ctx| registry.appended(held, body, result, ctx)),
-        );
+        let done = |(held, body, result), registry: &mut Self, ctx: &mut Context<Self>| {
+            registry.appended(held, body, result, ctx);
+        };
+        self.appends.spawn(append.instrument(span), done, ctx);
     }
 
     fn appended(
@@ -78,6 +78,10 @@ impl SessionRegistry {
     }
 
     fn gather(&mut self, held: Held, ctx: &mut Context<Self>) {
+        if let Some(extension) = self.extension(&held) {
+            self.to_extend.push_back((held, extension));
+            return self.extend(ctx);
+        }
         match self.to_commit.back_mut() {
             Some(batch) if batch.len() < BATCH_MAX => batch.push(held),
             Some(_) | None => self.to_commit.push_back(vec![held]),
@@ -86,7 +90,7 @@ impl SessionRegistry {
     }
 
     /// One transaction at a time; whatever becomes durable meanwhile is the next batch.
-    fn commit(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn commit(&mut self, ctx: &mut Context<Self>) {
         if self.committing {
             return;
         }
@@ -111,7 +115,7 @@ impl SessionRegistry {
         }));
     }
 
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         batch: Vec<Held>,
         result: Result<Vec<Outcome>, StoreError>,
@@ -133,12 +137,12 @@ impl SessionRegistry {
     fn conclude(&mut self, held: Held, outcome: Outcome, ctx: &mut Context<Self>) {
         let id = held.facts.session;
         match outcome {
-            Outcome::Committed(session) => {
+            Outcome::Committed(now) => {
                 let trace = trace::of(&held.span());
                 held.accept();
-                self.report(id, &session, trace);
-                self.go_on(id, Some(&session), ctx);
-                self.known.put(id, session, clock::now());
+                self.report(id, &now, trace);
+                self.go_on(id, Some(&now.session), ctx);
+                self.known.put(id, now, clock::now());
             }
             Outcome::NotNow | Outcome::Other(Next::StepAside) | Outcome::Other(Next::Accept(_)) => {
                 self.put_back(held, ctx);
@@ -156,12 +160,13 @@ impl SessionRegistry {
         }
     }
 
-    fn report(&self, session: SessionId, after: &Session, trace: Option<TraceParent>) {
-        let Some(own) = &after.own else {
+    fn report(&self, session: SessionId, now: &Progress, trace: Option<TraceParent>) {
+        let Some(own) = &now.session.own else {
             return;
         };
         let sealed = own.state == SessionState::Sealed;
-        let advanced = SessionAdvanced { session, committed: own.committed, sealed, owner: own.owner, trace };
+        let (committed, owner) = (own.committed, own.owner);
+        let advanced = SessionAdvanced { session, committed, sealed, run: now.run, owner, trace };
         // Lost only while the forwarder is rebuilt; its sweep finds the session then.
         if self.parts.forwarder.connected() {
             metrics::posted("FflowForwarder");

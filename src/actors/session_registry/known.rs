@@ -1,17 +1,17 @@
-//! Sessions as this replica committed them a moment ago: hints that save a look, never the truth.
+//! Sessions as this replica saw or committed them a moment ago: hints that save a look, never the truth.
 //!
-//! A hint may only say *store it*, and what is stored is judged again on locked rows. A refusal, a wait or a repeat is
-//! never taken from here. A hint lives so short that only a session which somebody ends in the middle of its upload can
-//! still be stored by it, and then in vain.
+//! A hint may only say *store it*, and what is stored is compared with the locked rows, or judged again on them. A
+//! refusal, a wait or a repeat is never taken from here. A hint lives so short that only a session which somebody ends in
+//! the middle of its upload can still be stored by it, and then in vain.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::domain::ids::{SessionId, Timestamp};
-use crate::domain::session::Session;
 use crate::domain::status::SessionState;
+use crate::gateways::upload_store::chunks::Progress;
 
-/// A hint is forgotten one to two of these after its commit: a client that sends one chunk after another is faster.
+/// A hint is forgotten one to two of these after it was put: a client that sends one chunk after another is faster.
 const LIFE: Duration = Duration::from_secs(1);
 /// Sessions in the young half; both together hold at most twice as many, about 1 KB each.
 const HALF: usize = 4096;
@@ -19,27 +19,27 @@ const HALF: usize = 4096;
 /// The newest hints: the young half becomes the old one, and that is forgotten.
 #[derive(Default)]
 pub(super) struct Known {
-    young: HashMap<SessionId, Session>,
-    old: HashMap<SessionId, Session>,
+    young: HashMap<SessionId, Progress>,
+    old: HashMap<SessionId, Progress>,
     turned: Timestamp,
 }
 
 impl Known {
-    /// The session as it was committed here a moment ago.
-    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+    /// The session as it was here a moment ago.
+    pub(super) fn get(&self, id: SessionId) -> Option<&Progress> {
         self.young.get(&id).or_else(|| self.old.get(&id))
     }
 
-    /// A session was committed. One that takes no more chunks is forgotten.
-    pub(super) fn put(&mut self, id: SessionId, session: Session, now: Timestamp) {
-        let open = session.own.as_ref().is_some_and(|own| own.state == SessionState::Open);
+    /// A session was seen or committed. One that takes no more chunks is forgotten.
+    pub(super) fn put(&mut self, id: SessionId, seen: Progress, now: Timestamp) {
+        let open = seen.session.own.as_ref().is_some_and(|own| own.state == SessionState::Open);
         if !open {
             return self.forget(id);
         }
         if self.young.len() >= HALF {
             self.turn(now);
         }
-        self.young.insert(id, session);
+        self.young.insert(id, seen);
     }
 
     /// A hint was wrong, or may be.
@@ -67,11 +67,11 @@ mod tests {
 
     use super::*;
     use crate::domain::recent::Recent;
-    use crate::domain::session::OwnRow;
+    use crate::domain::session::{OwnRow, Session};
 
-    fn session(state: SessionState) -> Session {
+    fn session(state: SessionState) -> Progress {
         let own = OwnRow { state, committed: 1, recent: Recent::default(), last_error: None, owner: None };
-        Session { own: Some(own), ..Session::default() }
+        Progress { session: Session { own: Some(own), ..Session::default() }, run: None }
     }
 
     fn id(number: u128) -> SessionId {

@@ -1,4 +1,7 @@
-//! The chunk road's statements: one unlocked look, one transaction per batch.
+//! The chunk road's statements: one unlocked look; one statement for chunks that only extend their sessions; one
+//! transaction for a batch of any others.
+
+mod extend;
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +14,23 @@ use crate::domain::ids::{FlowId, SessionId, VideoId};
 use crate::domain::session::{Next, Session};
 use crate::gateways::spool::{Run, Stored};
 
+pub use extend::{EXTEND, Extension, values as extend_values};
+
 /// What one unlocked read showed.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
     /// Every session asked for; unknown ones are there with nothing in them, and so are those that cannot be read.
     pub sessions: HashMap<SessionId, Session>,
+    /// Their last runs, if they have any.
+    pub last_runs: HashMap<SessionId, Run>,
     /// Bytes that sessions with a spool have reserved; read only when a session without a row was asked for.
     pub reserved: i64,
+}
+
+impl Look {
+    fn has_newcomers(&self) -> bool {
+        self.sessions.values().any(|session| session.own.is_none())
+    }
 }
 
 /// Judges a stored chunk on locked rows, given the bytes reserved so far.
@@ -27,11 +40,20 @@ pub type Judge<'a> = &'a (dyn Fn(&Session, &Stored, i64) -> (Session, Next) + Se
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is part of the upload now, for good.
-    Committed(Session),
+    Committed(Progress),
     /// Somebody holds one of its rows, or its place in the upload changed: look again.
     NotNow,
     /// The locked rows call for another answer.
     Other(Next),
+}
+
+/// How far an upload has come, and where its newest bytes are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The rows as they were seen or written.
+    pub session: Session,
+    /// The last run, if there is one.
+    pub run: Option<Run>,
 }
 
 /// Admits chunks: the only way to change how far an upload has come.
@@ -39,6 +61,10 @@ pub enum Outcome {
 pub trait ChunkStore: Send + Sync {
     /// Reads sessions without locks.
     async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError>;
+
+    /// Commits a batch of chunks that turn no status, at most one per session, if their sessions are as they were seen;
+    /// outcomes in the batch's order. After an error nothing is known of any of them: look again.
+    async fn extend(&self, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError>;
 
     /// Commits a batch, at most one chunk per session, in one transaction; outcomes in the batch's order.
     /// After an error nothing is known of any of them: look again.
@@ -64,18 +90,17 @@ impl PgChunkStore {
 impl ChunkStore for PgChunkStore {
     async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError> {
         sql::within(async {
-            let query = format!(
-                "SELECT {} FROM unnest($1::uuid[]) AS k(id) {}",
-                rows::SESSION_COLUMNS,
-                rows::SESSION_JOINS
-            );
-            let found = self.db.query_all_raw(statement(&query, [uuids(sessions)])).await?;
-            let sessions = rows::sessions(&found)?;
-            let newcomers = sessions.values().any(|session| session.own.is_none());
-            let reserved = if newcomers { reserved(&self.db).await? } else { 0 };
-            Ok(Look { sessions, reserved })
+            let mut look = read(&self.db, sessions).await?;
+            if look.has_newcomers() {
+                look.reserved = reserved(&self.db).await?;
+            }
+            Ok(look)
         })
         .await
+    }
+
+    async fn extend(&self, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError> {
+        sql::within(extend::extend(&self.db, batch)).await
     }
 
     async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError> {
@@ -113,8 +138,8 @@ struct Locked {
     own: HashSet<SessionId>,
     flows: HashSet<FlowId>,
     shared: HashSet<SessionId>,
-    sessions: HashMap<SessionId, Session>,
-    last_runs: HashMap<SessionId, Run>,
+    /// The rows, read once they are locked.
+    look: Look,
     /// Bytes reserved so far; known only where this transaction may reserve more.
     reserved: Option<i64>,
 }
@@ -139,7 +164,11 @@ async fn lock(transaction: &DatabaseTransaction, batch: &[Stored]) -> Result<Loc
             _ => drop(locked.shared.insert(SessionId(id))),
         }
     }
-    read(transaction, &all, locked).await
+    locked.look = read(transaction, &all).await?;
+    if locked.look.has_newcomers() && try_reserving(transaction).await? {
+        locked.reserved = Some(reserved(transaction).await?);
+    }
+    Ok(locked)
 }
 
 const OF_VIDEOS: i32 = 1;
@@ -158,11 +187,8 @@ const LOCK: &str = "WITH \
      SELECT 1 AS of, id FROM v UNION ALL SELECT 2, id FROM s UNION ALL SELECT 3, id FROM f \
      UNION ALL SELECT 4, id FROM u";
 
-async fn read(
-    transaction: &DatabaseTransaction,
-    all: &[SessionId],
-    mut locked: Locked,
-) -> Result<Locked, StoreError> {
+/// Sessions and their last runs.
+async fn read(db: &impl ConnectionTrait, sessions: &[SessionId]) -> Result<Look, StoreError> {
     let query = format!(
         "SELECT {}, r.start, r.length, r.writer, r.position, r.record_end \
          FROM unnest($1::uuid[]) AS k(id) {} \
@@ -170,18 +196,14 @@ async fn read(
         rows::SESSION_COLUMNS,
         rows::SESSION_JOINS
     );
-    let found = transaction.query_all_raw(statement(&query, [uuids(all)])).await?;
-    locked.sessions = rows::sessions(&found)?;
+    let found = db.query_all_raw(statement(&query, [uuids(sessions)])).await?;
+    let mut look = Look { sessions: rows::sessions(&found)?, ..Look::default() };
     for row in &found {
         if rows::get::<Option<i64>>(row, "start")?.is_some() {
-            locked.last_runs.insert(SessionId(rows::get(row, "id")?), rows::run(row)?);
+            look.last_runs.insert(SessionId(rows::get(row, "id")?), rows::run(row)?);
         }
     }
-    let newcomers = locked.sessions.values().any(|session| session.own.is_none());
-    if newcomers && try_reserving(transaction).await? {
-        locked.reserved = Some(reserved(transaction).await?);
-    }
-    Ok(locked)
+    Ok(look)
 }
 
 /// Gives the right to reserve to one transaction at a time: none sees what another is about to reserve, and two would
@@ -200,7 +222,7 @@ fn judge_all(batch: &[Stored], mut locked: Locked, judge: Judge<'_>) -> (Vec<Out
     let outcomes = batch
         .iter()
         .map(|stored| {
-            let before = locked.sessions.remove(&stored.facts().session).unwrap_or_default();
+            let before = locked.look.sessions.remove(&stored.facts().session).unwrap_or_default();
             let (outcome, change) = judge_one(stored, before, &locked, judge);
             if let Some(change) = change {
                 locked.reserved = locked.reserved.map(|reserved| reserved + change.reserves());
@@ -235,9 +257,9 @@ fn judge_one(
     let Some(shared) = after.shared.filter(|rows| !turns || locked.turn(rows.video, rows.flow)) else {
         return (Outcome::NotNow, None);
     };
-    let run = Run::holding(locked.last_runs.get(&id), &stored.facts(), stored.place());
+    let run = Run::holding(locked.look.last_runs.get(&id), &stored.facts(), stored.place());
     match writes::Change::new(id, &before, &after, shared, run) {
-        Some(change) => (Outcome::Committed(after), Some(change)),
+        Some(change) => (Outcome::Committed(Progress { session: after, run: Some(run) }), Some(change)),
         None => (Outcome::NotNow, None),
     }
 }
@@ -249,8 +271,7 @@ impl Locked {
             own: HashSet::new(),
             flows: HashSet::new(),
             shared: HashSet::new(),
-            sessions: HashMap::new(),
-            last_runs: HashMap::new(),
+            look: Look::default(),
             reserved: None,
         }
     }

@@ -15,18 +15,39 @@ use crate::gateways::tls;
 /// The server looks for a silent client after this many seconds, and gives it up three probes later.
 const KEEPALIVE_SECONDS: &str = "15";
 
+/// A connection that was used so shortly before is not asked again whether it lives: the question costs a round trip.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// sea-orm writes the address that it is given into its trace spans; it gets none that means anything.
 const NO_ADDRESS: &str = "postgresql://localhost";
 
 /// Opens a pool of at most `connections`; the first one is tried at once.
 pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseConnection, StoreError> {
-    let postgres = postgres(config)?;
+    connect(config, connections, postgres(config)?).await
+}
+
+/// The same for a few statements that run all the time and find their rows by key: each is planned once. Left to choose,
+/// the server plans a batch of a few rows anew each time, which costs more than to run it.
+pub async fn open_planned_once(
+    config: &DatabaseConfig,
+    connections: u32,
+) -> Result<DatabaseConnection, StoreError> {
+    let planned_once = postgres(config)?.options([("plan_cache_mode", "force_generic_plan")]);
+    connect(config, connections, planned_once).await
+}
+
+async fn connect(
+    config: &DatabaseConfig,
+    connections: u32,
+    postgres: PgConnectOptions,
+) -> Result<DatabaseConnection, StoreError> {
     let mut options = ConnectOptions::new(NO_ADDRESS);
     options
         .max_connections(connections)
         .min_connections(1)
         .connect_timeout(config.connect_timeout)
-        .acquire_timeout(config.connect_timeout);
+        .acquire_timeout(config.connect_timeout)
+        .test_before_acquire_if_idle_for(TRUSTED_FOR);
     let real = postgres.clone();
     options.map_sqlx_postgres_opts(move |_| real.clone());
     let connect = async {

@@ -11,7 +11,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::session::{self, Next, Terms};
 use crate::gateways::spool::{Run, Spool, Stored};
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::chunks::{ChunkStore, Judge, Look, Outcome};
+use crate::gateways::upload_store::chunks::{ChunkStore, Extension, Judge, Look, Outcome, Progress};
 
 const TERMS: Terms = Terms {
     window_bytes: 0,
@@ -51,9 +51,23 @@ impl MemoryStore {
 impl ChunkStore for MemoryStore {
     async fn look(&self, sessions: &[SessionId]) -> Result<Look, StoreError> {
         self.meet(Call::Look, |tables| {
-            let session = |id: &SessionId| tables.sessions.get(id).map(Row::session).unwrap_or_default();
-            let sessions = sessions.iter().map(|id| (*id, session(id))).collect();
-            Ok(Look { sessions, reserved: tables.reserved() })
+            let mut look = Look { reserved: tables.reserved(), ..Look::default() };
+            for id in sessions {
+                let row = tables.sessions.get(id);
+                look.sessions.insert(*id, row.map(Row::session).unwrap_or_default());
+                look.last_runs.extend(row.and_then(|row| row.runs.last()).map(|run| (*id, *run)));
+            }
+            Ok(look)
+        })
+        .await
+    }
+
+    async fn extend(&self, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError> {
+        self.meet(Call::Commit, |tables| {
+            if batch.iter().any(|extension| tables.refused.contains(&extension.session())) {
+                return Err(StoreError::Refused("refused, as scripted".to_owned()));
+            }
+            Ok(batch.iter().map(|extension| tables.extend(extension)).collect())
         })
         .await
     }
@@ -74,6 +88,19 @@ impl ChunkStore for MemoryStore {
 }
 
 impl Tables {
+    fn extend(&mut self, extension: &Extension) -> Outcome {
+        let row = self.sessions.get_mut(&extension.session());
+        let Some(row) = row.filter(|row| !row.locked && extension.fits(&row.session())) else {
+            return Outcome::NotNow;
+        };
+        let after = extension.after(row.owner());
+        row.own = after.session.own.clone();
+        row.shared = after.session.shared;
+        row.put_run(after.run);
+        row.last_activity = clock::now();
+        Outcome::Committed(after)
+    }
+
     fn commit(&mut self, stored: &Stored, judge: Judge<'_>) -> Outcome {
         let reserved = self.reserved();
         let row = self.sessions.get_mut(&stored.facts().session);
@@ -93,18 +120,25 @@ impl Tables {
         if let Some(shared) = after.shared {
             (row.flow_status, row.video_status) = (shared.flow_status, shared.video_status);
         }
-        row.extend(stored);
+        let run = row.append(stored);
         row.last_activity = clock::now();
-        Outcome::Committed(after)
+        Outcome::Committed(Progress { session: after, run: Some(run) })
     }
 }
 
 impl Row {
-    fn extend(&mut self, stored: &Stored) {
+    fn append(&mut self, stored: &Stored) -> Run {
         let run = Run::holding(self.runs.last(), &stored.facts(), stored.place());
+        self.put_run(Some(run));
+        run
+    }
+
+    fn put_run(&mut self, run: Option<Run>) {
         match self.runs.last_mut() {
-            Some(last) if last.start == run.start => *last = run,
-            Some(_) | None => self.runs.push(run),
+            Some(last) if run.is_some_and(|run| last.start == run.start) => {
+                run.into_iter().for_each(|run| *last = run)
+            }
+            Some(_) | None => self.runs.extend(run),
         }
     }
 }

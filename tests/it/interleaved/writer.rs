@@ -6,7 +6,7 @@ use std::time::Duration;
 use uploader_v4::domain::chunk::{self, ChunkFacts};
 use uploader_v4::domain::session::{self, Admission, Next, Session, Terms};
 use uploader_v4::gateways::spool::{FileSpool, Spool, Stored};
-use uploader_v4::gateways::upload_store::chunks::{ChunkStore, Outcome, PgChunkStore};
+use uploader_v4::gateways::upload_store::chunks::{ChunkStore, Extension, Outcome, PgChunkStore, Progress};
 
 use super::stage::{Stage, id};
 use crate::world::Upload;
@@ -31,6 +31,25 @@ impl Writer {
     pub async fn stored(&self, upload: &Upload, start: usize, body: &[u8]) -> Stored {
         let admission = admitted(&self.look(upload).await, &facts(upload, start, body));
         self.spool.append(admission, Bytes::copy_from_slice(body)).await.unwrap()
+    }
+
+    /// What an unlocked look shows, and the last run.
+    pub async fn seen(&self, upload: &Upload) -> Progress {
+        let mut look = self.store.look(&[id(upload)]).await.unwrap();
+        let run = look.last_runs.remove(&id(upload));
+        Progress { session: look.sessions.remove(&id(upload)).unwrap(), run }
+    }
+
+    /// A chunk in the middle, admitted and durable, for a session as it is seen now.
+    pub async fn extension(&self, upload: &Upload, start: usize, body: &[u8]) -> Extension {
+        let stored = self.stored(upload, start, body).await;
+        let judge = |session: &Session, stored: &Stored| judge(session, stored, 0);
+        Extension::of(&self.seen(upload).await, &stored, judge).expect("a chunk in the middle")
+    }
+
+    /// Commits chunks in the middle as the registry does: their rows compared under their locks.
+    pub async fn extend(&self, batch: &[Extension]) -> Vec<Outcome> {
+        self.store.extend(batch).await.unwrap()
     }
 
     /// Commits as the registry does: each chunk judged on its locked rows.

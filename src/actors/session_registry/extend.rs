@@ -1,0 +1,42 @@
+//! The usual chunk's short way: its session is as this replica saw it last, and one statement makes sure of that.
+
+use actix::prelude::*;
+
+use super::SessionRegistry;
+use super::commit::BATCH_MAX;
+use super::lane::Held;
+use crate::domain::session;
+use crate::gateways::upload_store::chunks::Extension;
+
+impl SessionRegistry {
+    /// What a durable chunk makes of its session, if that is known and no status turns.
+    pub(super) fn extension(&self, held: &Held) -> Option<Extension> {
+        let stored = held.stored.as_ref()?;
+        let seen = self.known.get(held.facts.session)?;
+        let terms = self.parts.terms(0);
+        Extension::of(seen, stored, |session, stored| session::decide(session, &stored.facts(), &terms))
+    }
+
+    /// One statement at a time; whatever becomes durable meanwhile is the next batch. A chunk whose session was not as
+    /// seen is looked at again, and then judged on locked rows.
+    pub(super) fn extend(&mut self, ctx: &mut Context<Self>) {
+        if self.extending || self.to_extend.is_empty() {
+            return;
+        }
+        self.extending = true;
+        let count = self.to_extend.len().min(BATCH_MAX);
+        let (batch, extensions): (Vec<_>, Vec<_>) = self.to_extend.drain(..count).unzip();
+        let store = self.parts.store.clone();
+        let write = async move {
+            let result = store.extend(&extensions).await;
+            (batch, result)
+        };
+        ctx.spawn(write.into_actor(self).map(|(batch, result), registry, ctx| {
+            registry.extending = false;
+            registry.committed(batch, result, ctx);
+            registry.extend(ctx);
+            registry.commit(ctx);
+            registry.look(ctx);
+        }));
+    }
+}

@@ -1,0 +1,128 @@
+//! The usual chunk, neither a session's first nor its last, in one statement: compare under the lock, then write.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Value};
+
+use super::{Outcome, Progress};
+use crate::domain::ids::{ReplicaId, SessionId};
+use crate::domain::run::Run;
+use crate::domain::session::{Next, OwnRow, Session, SharedRows};
+use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
+use crate::gateways::spool::Stored;
+use crate::gateways::upload_store::StoreError;
+use crate::gateways::upload_store::rows;
+use crate::gateways::upload_store::sql::{self, bigint_array, bytes_array, statement, uuid_array};
+
+/// One more chunk of a session whose rows were seen a moment ago. Nothing but how far it is changes.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    id: SessionId,
+    before: i64,
+    own: OwnRow,
+    shared: SharedRows,
+    run: Run,
+}
+
+impl Extension {
+    /// What `stored` makes of a session last seen as `seen`, if by `judge` it is to be taken and turns no status.
+    pub fn of(
+        seen: &Progress,
+        stored: &Stored,
+        judge: impl Fn(&Session, &Stored) -> (Session, Next),
+    ) -> Option<Self> {
+        let (after, Next::Accept(admission)) = judge(&seen.session, stored) else {
+            return None;
+        };
+        let (before, own, shared) = (seen.session.own.as_ref()?, after.own?, after.shared?);
+        let plain = !admission.first() && !admission.last() && own.state == SessionState::Open;
+        let uploading = seen.session.shared
+            == Some(SharedRows { uploaded_bytes: before.committed, ..shared })
+            && shared.flow_status == FlowStatus::Uploading
+            && shared.video_status == VideoStatus::Uploading;
+        let run = Run::holding(seen.run.as_ref(), &stored.facts(), stored.place());
+        let (id, before) = (stored.facts().session, before.committed);
+        (plain && uploading).then_some(Extension { id, before, own, shared, run })
+    }
+
+    /// Which session.
+    pub fn session(&self) -> SessionId {
+        self.id
+    }
+
+    /// Whether the session is as it was seen: what [`EXTEND`] compares.
+    pub fn fits(&self, session: &Session) -> bool {
+        let open = session
+            .own
+            .as_ref()
+            .is_some_and(|own| own.state == SessionState::Open && own.committed == self.before);
+        open && session.shared == Some(SharedRows { uploaded_bytes: self.before, ..self.shared })
+    }
+
+    /// The session once it is written, fed by `owner`.
+    pub fn after(&self, owner: Option<ReplicaId>) -> Progress {
+        let own = OwnRow { owner, ..self.own.clone() };
+        let session = Session { own: Some(own), shared: Some(self.shared), unreadable: None };
+        Progress { session, run: Some(self.run) }
+    }
+}
+
+/// `s` and `u` are the rows that are as they were seen: PostgreSQL compares a locked row in its newest version. All
+/// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
+/// A row that is held or different is left out, and so is all that would be written for it.
+pub const EXTEND: &str = "WITH \
+     b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
+         $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[]) \
+         AS b(id, before, total, committed, recent, start, length, writer, position, record_end)), \
+     s AS MATERIALIZED (SELECT s.session_id AS id, b.before, b.total FROM uploader.session s \
+         JOIN b ON b.id = s.session_id WHERE s.state = 'OPEN' AND s.committed = b.before \
+         ORDER BY s.session_id FOR NO KEY UPDATE OF s SKIP LOCKED), \
+     u AS MATERIALIZED (SELECT u.id FROM upload_sessions u JOIN s ON s.id = u.id JOIN flows f ON f.id = u.flow_id \
+         JOIN videos v ON v.id = f.video_id WHERE u.uploaded_bytes = s.before AND u.total_bytes = s.total \
+         AND f.status = 'UPLOADING' AND v.status = 'UPLOADING' \
+         ORDER BY u.id FOR NO KEY UPDATE OF u SKIP LOCKED), \
+     w AS (UPDATE uploader.session AS t SET committed = b.committed, recent = b.recent, \
+         last_activity = clock_timestamp() FROM b, u WHERE t.session_id = b.id AND u.id = b.id \
+         RETURNING t.session_id AS id, t.owner), \
+     p AS (UPDATE upload_sessions AS t SET uploaded_bytes = b.committed FROM b, u \
+         WHERE t.id = b.id AND u.id = b.id RETURNING t.id), \
+     r AS (INSERT INTO uploader.run AS t (session_id, start, length, writer, position, record_end) \
+         SELECT b.id, b.start, b.length, b.writer, b.position, b.record_end FROM b JOIN u ON u.id = b.id \
+         ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end \
+         RETURNING t.session_id AS id) \
+     SELECT w.id, w.owner FROM w JOIN p ON p.id = w.id JOIN r ON r.id = w.id";
+
+pub(super) async fn extend(db: &DatabaseConnection, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError> {
+    let written = db.query_all_raw(statement(EXTEND, values(batch))).await?;
+    let owners = written.iter().map(owner).collect::<Result<HashMap<_, _>, _>>()?;
+    let outcome = |extension: &Extension| match owners.get(&extension.id) {
+        Some(owner) => Outcome::Committed(extension.after(*owner)),
+        None => Outcome::NotNow,
+    };
+    Ok(batch.iter().map(outcome).collect())
+}
+
+fn owner(row: &QueryResult) -> Result<(SessionId, Option<ReplicaId>), StoreError> {
+    let owner: Option<uuid::Uuid> = rows::get(row, "owner")?;
+    Ok((SessionId(rows::get(row, "id")?), owner.map(ReplicaId)))
+}
+
+/// The parameters of [`EXTEND`].
+pub fn values(batch: &[Extension]) -> [Value; 10] {
+    let runs = || batch.iter().map(|extension| &extension.run);
+    [
+        sql::uuids(&batch.iter().map(|extension| extension.id).collect::<Vec<_>>()),
+        bigint_array(batch.iter().map(|extension| extension.before)),
+        bigint_array(batch.iter().map(|extension| extension.shared.total_bytes)),
+        bigint_array(batch.iter().map(|extension| extension.own.committed)),
+        bytes_array(batch.iter().map(|extension| extension.own.recent.pack())),
+        bigint_array(runs().map(|run| run.start)),
+        bigint_array(runs().map(|run| run.length)),
+        uuid_array(runs().map(|run| run.place.writer.0)),
+        bigint_array(runs().map(|run| run.place.position)),
+        bigint_array(runs().map(|run| run.place.record_end)),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

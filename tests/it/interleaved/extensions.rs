@@ -1,0 +1,134 @@
+//! A chunk in the middle is committed by one statement, which writes only where the rows are as they were seen.
+
+use uploader_v4::gateways::upload_store::chunks::{EXTEND, Extension, Outcome, extend_values};
+
+use super::stage::{At, ONE, Stage, mutated, rows};
+use super::writer::Writer;
+use crate::world::{Upload, bytes};
+
+/// Uploads of 4000 bytes, the first quarter of each stored.
+async fn begun<const COUNT: usize>(stage: &Stage, writer: &Writer) -> [Upload; COUNT] {
+    let uploads: [Upload; COUNT] = stage.world.announce(&[4000; COUNT]).await.try_into().unwrap();
+    for upload in &uploads {
+        writer.put(upload, 0, &bytes(1, 1000)).await;
+    }
+    uploads
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_holds_is_passed_over() {
+    for change in [
+        "UPDATE uploader.session SET strikes = strikes WHERE session_id = $1",
+        "UPDATE upload_sessions SET total_bytes = total_bytes WHERE id = $1",
+    ] {
+        let stage = Stage::new().await;
+        let writer = Writer::new(&stage, &stage.two);
+        let [held, free] = begun(&stage, &writer).await;
+        let next = bytes(2, 1000);
+        let batch = [writer.extension(&held, 1000, &next).await, writer.extension(&free, 1000, &next).await];
+        let holding = stage.world.hold(change, held.session).await;
+        let outcomes = writer.extend(&batch).await;
+        assert!(matches!(outcomes[..], [Outcome::NotNow, Outcome::Committed(_)]), "{change}: {outcomes:?}");
+        assert_eq!(stage.row(&free, "state, committed").await, "OPEN 2000", "while the other is held");
+        holding.commit().await.unwrap();
+        let outcomes = writer.extend(&batch[..1]).await;
+        assert!(matches!(outcomes[..], [Outcome::Committed(_)]), "{change}: {outcomes:?}");
+    }
+}
+
+/// All that a chunk in the middle is decided by, the clause that compares it, and how it becomes another.
+const COMPARED: [(&str, &str); 7] = [
+    (
+        "s.state = 'OPEN'",
+        "UPDATE uploader.session SET state = 'EXPIRED', ended_at = now() WHERE session_id = $1",
+    ),
+    ("s.committed = b.before", "UPDATE uploader.session SET committed = committed + 1 WHERE session_id = $1"),
+    ("u.uploaded_bytes = s.before", "UPDATE upload_sessions SET uploaded_bytes = 1001 WHERE id = $1"),
+    ("u.total_bytes = s.total", "UPDATE upload_sessions SET total_bytes = 1500 WHERE id = $1"),
+    (
+        "f.status = 'UPLOADING'",
+        "UPDATE flows SET status = 'HIDDEN' WHERE id = (SELECT flow_id FROM upload_sessions WHERE id = $1)",
+    ),
+    (
+        "v.status = 'UPLOADING'",
+        "UPDATE videos SET status = 'BLOCKED' WHERE id = (SELECT f.video_id FROM flows f \
+         JOIN upload_sessions u ON u.flow_id = f.id WHERE u.id = $1)",
+    ),
+    ("JOIN s ON s.id = u.id", "DELETE FROM upload_sessions WHERE id = $1"),
+];
+
+#[tokio::test]
+async fn rows_that_are_not_as_they_were_seen_are_not_written() {
+    for (clause, change) in COMPARED {
+        let stage = Stage::new().await;
+        let writer = Writer::new(&stage, &stage.two);
+        let [upload] = begun(&stage, &writer).await;
+        let extension = [writer.extension(&upload, 1000, &bytes(2, 1000)).await];
+        assert_eq!(stage.world.execute(change, vec![upload.session.into()]).await, 1);
+        let before = stage.row(&upload, "state, committed").await;
+        assert_eq!(writer.extend(&extension).await, [Outcome::NotNow], "{clause}");
+        assert_eq!(stage.row(&upload, "state, committed").await, before, "{clause}");
+        // The mutant does not compare it; a row that is gone has nothing to compare.
+        if !change.starts_with("DELETE") {
+            let mutant = mutated(EXTEND, clause, "true");
+            assert_eq!(rows(&stage.two, &mutant, extend_values(&extension)).await.len(), 1, "{clause}");
+        }
+    }
+}
+
+/// The statement with a gate between its snapshot and its locks.
+fn gated(statement: &str) -> String {
+    let values = "b AS MATERIALIZED (SELECT * FROM unnest(";
+    let behind = "g AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(1)), \
+                  b AS MATERIALIZED (SELECT b.* FROM g, unnest(";
+    mutated(statement, values, behind)
+}
+
+/// One replica's statement has its snapshot and no lock yet; meanwhile the other one commits the same chunk and the one
+/// after it. How many rows the first one then writes, and how far the upload is.
+async fn overtaken(statement: &str) -> (usize, i64) {
+    let stage = Stage::new().await;
+    let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
+    let [upload] = begun(&stage, &two).await;
+    let file = bytes(3, 4000);
+    let late: [Extension; 1] = [one.extension(&upload, 1000, &file[1000..2000]).await];
+    // No row comes to this gate: the statement itself stops there.
+    let gate = stage.gate(At::Row("DELETE ON videos")).await;
+    let gated = gated(statement);
+    let overtake = async {
+        for start in [1000, 2000] {
+            let next = two.extension(&upload, start, &file[start..start + 1000]).await;
+            assert!(matches!(two.extend(&[next]).await[..], [Outcome::Committed(_)]));
+        }
+    };
+    let crossed = stage.cross(gate, rows(&stage.one, &gated, extend_values(&late)), overtake).await;
+    (crossed.one.len(), stage.world.committed(&upload).await)
+}
+
+#[tokio::test]
+async fn what_was_committed_after_the_statement_began_is_seen_under_the_lock() {
+    assert_eq!(overtaken(EXTEND).await, (0, 3000), "of the connection {ONE}");
+}
+
+#[tokio::test]
+async fn without_the_locks_a_chunk_that_was_acked_is_taken_back() {
+    let unlocked = mutated(EXTEND, "FOR NO KEY UPDATE OF s SKIP LOCKED", "");
+    let unlocked = mutated(&unlocked, "FOR NO KEY UPDATE OF u SKIP LOCKED", "");
+    assert_eq!(overtaken(&unlocked).await, (1, 2000), "3000 were acked");
+}
+
+#[tokio::test]
+async fn of_two_replicas_with_one_chunk_one_extends_and_the_other_does_not_wait() {
+    let stage = Stage::new().await;
+    let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
+    let [upload] = begun(&stage, &two).await;
+    let body = bytes(4, 1000);
+    let here = [one.extension(&upload, 1000, &body).await];
+    let there = [two.extension(&upload, 1000, &body).await];
+    let gate = stage.gate(At::Row("UPDATE ON upload_sessions")).await;
+    let crossed = stage.cross(gate, one.extend(&here), two.extend(&there)).await;
+    assert!(matches!(crossed.one[..], [Outcome::Committed(_)]), "{:?}", crossed.one);
+    assert_eq!((crossed.two, crossed.waited), (vec![Outcome::NotNow], false));
+    assert_eq!(two.extend(&there).await, [Outcome::NotNow], "afterwards too");
+    assert_eq!(stage.world.committed(&upload).await, 2000);
+}
