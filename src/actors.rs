@@ -7,4 +7,3 @@ pub mod fflow_router;
 pub mod janitor_scheduler;
 pub mod session_feed;
 pub mod session_registry;
-mod tasks;

@@ -18,6 +18,7 @@ pub mod messages;
 pub mod metrics;
 pub mod readiness;
 pub mod supervision;
+mod tasks;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod testkit;

@@ -38,7 +38,7 @@ const HOMES: [(&str, &[&str]); 21] = [
 ];
 
 /// What a module of the root crate may use of the same crate. The first part that fits a module's path counts.
-const LAW: [(&str, &[&str]); 24] = [
+const LAW: [(&str, &[&str]); 25] = [
     ("domain", &["domain"]),
     ("fault", &[]),
     ("readiness", &["messages", "metrics"]),
@@ -46,6 +46,7 @@ const LAW: [(&str, &[&str]); 24] = [
     ("config", &["config"]),
     ("clock", &["domain"]),
     ("lease", &["clock", "domain"]),
+    ("tasks", &[]),
     ("ticket", &["metrics", "domain"]),
     ("messages", &["ticket", "domain"]),
     ("gateways::broker", &["gateways::broker", "gateways::tls", "ticket", "config", "fault", "domain"]),
@@ -72,7 +73,7 @@ const LAW: [(&str, &[&str]); 24] = [
 ];
 
 /// What every actor may use, besides its own module. Never another actor.
-const ACTOR_MAY: [&str; 11] = [
+const ACTOR_MAY: [&str; 12] = [
     "messages",
     "ticket",
     "gateways",
@@ -83,6 +84,7 @@ const ACTOR_MAY: [&str; 11] = [
     "fault",
     "clock",
     "lease",
+    "tasks",
     "domain",
 ];
 

@@ -23,13 +23,13 @@ use tracing::Instrument;
 use self::flow::Flow;
 use self::ledger::Ledger;
 use self::links::{Current, FromLink};
-use super::tasks::Tasks;
 use crate::config::AmqpConfig;
 use crate::domain::chunk::RawDelivery;
 use crate::gateways::broker::{Broker, LinkEvent};
 use crate::messages::{Drain, Ping, Retire, ValidateChunk};
 use crate::metrics;
 use crate::readiness::Readiness;
+use crate::tasks::Tasks;
 use crate::ticket::{DeliveryId, Reply, Settlement, Ticket, Verdict};
 use crate::trace;
 

@@ -13,6 +13,7 @@ mod expiry;
 mod extend;
 mod known;
 mod lane;
+mod volume;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,23 +24,18 @@ use tracing::{error, warn};
 
 use self::known::Known;
 use self::lane::{Found, Held, Lane, Room};
-use super::tasks::Tasks;
 use crate::clock;
 use crate::config::ChunkConfig;
 use crate::domain::ids::{SessionId, Timestamp};
-use crate::domain::session::{self, Next, Session, Terms};
+use crate::domain::session::{self, Session, Terms};
 use crate::gateways::spool::Spool;
 use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::chunks::{ChunkStore, Extension, Look, Progress};
 use crate::gateways::upload_store::cleaning::CleaningStore;
 use crate::messages::{AdmitChunk, ExpireSessions, Expiry, Ping, Retire, SessionAdvanced};
 use crate::metrics;
-use crate::readiness::{Dependency, Readiness, State};
-
-/// Pause between two looks at a full volume.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// Free bytes at which a full volume takes chunks again: some of the largest.
-const ROOM_BYTES: u64 = 64 << 20;
+use crate::readiness::Readiness;
+use crate::tasks::Tasks;
 
 /// What the registry is built from.
 pub struct RegistryParts {
@@ -66,7 +62,7 @@ pub struct SessionRegistry {
     parts: RegistryParts,
     lanes: BTreeMap<SessionId, Lane>,
     known: Known,
-    /// Sessions whose waiting chunks need a look.
+    /// Whose waiting chunks need a look.
     to_look: Vec<SessionId>,
     looking: bool,
     failed_looks: u32,
@@ -175,14 +171,6 @@ impl Handler<Ping> for SessionRegistry {
 }
 
 impl SessionRegistry {
-    /// The session as last seen here, if by that the chunk is to be stored: it needs no look then.
-    fn known_to_be_next(&self, message: &AdmitChunk) -> Option<Session> {
-        let facts = &message.chunk.facts;
-        let session = &self.known.get(facts.session)?.session;
-        let (_, next) = session::decide(session, facts, &self.parts.terms(0));
-        matches!(next, Next::Accept(_)).then(|| session.clone())
-    }
-
     fn ask_look(&mut self, id: SessionId) {
         if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.wants_look()) {
             lane.looking = true;
@@ -263,23 +251,6 @@ impl SessionRegistry {
         waiting.into_iter().for_each(|id| self.ask_look(id));
         self.look(ctx);
         self.probe_volume(ctx);
-    }
-
-    /// A full volume stops consuming, so no append will tell when there is room again: look once a second.
-    fn probe_volume(&mut self, ctx: &mut Context<Self>) {
-        let now = clock::now();
-        let due = self.probed.until(now) >= PROBE_EVERY && self.parts.readiness.spool_is_full();
-        if !due {
-            return;
-        }
-        self.probed = now;
-        let spool = self.parts.spool.clone();
-        let probe = async move { spool.volume().await };
-        ctx.spawn(probe.into_actor(self).map(|volume, registry, _| {
-            if volume.is_ok_and(|volume| volume.free >= ROOM_BYTES) {
-                registry.parts.readiness.set(Dependency::Spool, State::Up);
-            }
-        }));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{Config, SpoolLimit};
 use crate::domain::ids::ReplicaId;
 use crate::fault::{Classified, Fault};
 use crate::gateways::route_store::RedisRoutes;
-use crate::gateways::spool::{FileSpool, Spool};
+use crate::gateways::spool::{FileSpool, Spool, open_files};
 use crate::gateways::upload_store::pool;
 use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore, SpoolClaim};
 use crate::readiness::{Dependency, Readiness, State};
@@ -35,7 +35,8 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     let chunks = || pool::open_planned_once(&config.database, CHUNK_CONNECTIONS);
     let chunks = until_done(&readiness, Dependency::Database, chunks).await;
     let stores = Stores::new(&db, chunks, heartbeat);
-    let spool: Arc<dyn Spool> = Arc::new(FileSpool::new(&config.spool.dir));
+    let spool = FileSpool::with_open_files(&config.spool.dir, open_files::claim()?);
+    let spool: Arc<dyn Spool> = Arc::new(spool);
     claim_spool(&config, me, stores.replicas.as_ref(), spool.as_ref()).await?;
     readiness.set(Dependency::Spool, State::Up);
     let quota_bytes = quota(&config, spool.as_ref()).await?;

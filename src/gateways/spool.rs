@@ -2,6 +2,7 @@
 
 mod file;
 mod folder;
+pub mod open_files;
 mod reader;
 pub mod record;
 mod trial;

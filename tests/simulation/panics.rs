@@ -75,12 +75,17 @@ fn assert_all_done(what: &str, played: &Played) {
 
 /// The bug bites at different moments; each time everything is DONE in the end, and the log tells of the dead actor.
 fn survives(actor: &str, calls: &[&'static str]) {
+    survives_in(&[1, 2], actor, calls);
+}
+
+/// The same in worlds of so many replicas.
+fn survives_in(worlds: &[usize], actor: &str, calls: &[&'static str]) {
     // The janitor's first round comes after its pause.
     let least = Duration::from_secs(if actor == "JanitorScheduler" { 30 } else { 3 });
     for call in calls {
         for (seed, skip) in [(1, 0), (2, 1), (3, 7)] {
             let bug = Bug { call, skip, times: 1 };
-            for replicas in [1, 2] {
+            for &replicas in worlds {
                 let script = Script { least, ..script(seed, replicas, vec![bug]) };
                 let (played, errors) = with_bug(&script, 0);
                 let what = format!("{actor}: {call} after {skip}, {replicas} replicas");
@@ -125,9 +130,11 @@ fn a_router_that_panics_is_built_anew() {
 
 #[test]
 fn a_feed_that_panics_is_claimed_anew() {
-    let writes = ["store.number", "store.record", "store.mark", "store.complete", "store.runs"];
+    let writes = ["store.number", "store.record", "store.mark", "store.complete"];
     survives("SessionFeed", &["fflow.push", "fflow.finish", "spool.read", "holder.look"]);
     survives("SessionFeed", &writes);
+    // A replica that stored all of a session knows where its bytes are.
+    survives_in(&[2], "SessionFeed", &["store.runs"]);
 }
 
 #[test]

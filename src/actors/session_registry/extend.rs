@@ -5,10 +5,19 @@ use actix::prelude::*;
 use super::SessionRegistry;
 use super::commit::BATCH_MAX;
 use super::lane::Held;
-use crate::domain::session;
+use crate::domain::session::{self, Next, Session};
 use crate::gateways::upload_store::chunks::Extension;
+use crate::messages::AdmitChunk;
 
 impl SessionRegistry {
+    /// The session as last seen here, if by that the chunk is to be stored: it needs no look then.
+    pub(super) fn known_to_be_next(&self, message: &AdmitChunk) -> Option<Session> {
+        let facts = &message.chunk.facts;
+        let session = &self.known.get(facts.session)?.session;
+        let (_, next) = session::decide(session, facts, &self.parts.terms(0));
+        matches!(next, Next::Accept(_)).then(|| session.clone())
+    }
+
     /// What a durable chunk makes of its session, if that is known and no status turns.
     pub(super) fn extension(&self, held: &Held) -> Option<Extension> {
         let stored = held.stored.as_ref()?;

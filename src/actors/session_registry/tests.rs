@@ -601,6 +601,47 @@ async fn a_chunk_that_lost_the_race_for_its_place_is_answered_by_what_is_there()
 }
 
 #[actix_rt::test]
+async fn chunks_in_the_middle_need_no_further_look() {
+    let world = World::new();
+    world.send(0, 1, 0, 100);
+    world.acked(1).await;
+    let looks = world.store.count(Call::Look);
+    for (tag, start) in [(2, 100), (3, 200)] {
+        world.send(0, tag, start, 100);
+        world.acked(tag).await;
+    }
+    assert_eq!(world.store.count(Call::Look), looks);
+    assert_eq!(world.stored(0).await, whole(300));
+    assert_eq!(world.store.row(session(0)).unwrap().runs.len(), 1, "one run, extended");
+}
+
+#[actix_rt::test]
+async fn a_chunk_whose_session_went_on_elsewhere_is_looked_at_again() {
+    let world = World::new();
+    world.send(0, 1, 0, 100);
+    world.acked(1).await;
+    let elsewhere = world.spool.replica();
+    world.store.upload(&elsewhere, session(0), &whole(200)[100..], 100).await.unwrap();
+    world.send(0, 2, 100, 100);
+    world.acked(2).await;
+    assert_eq!(world.stored(0).await, whole(200), "stored once, whoever stored it");
+    world.send(0, 3, 200, 100);
+    world.acked(3).await;
+    assert_eq!(world.stored(0).await, whole(300));
+    world.check();
+}
+
+#[actix_rt::test]
+async fn a_chunk_whose_session_ended_meanwhile_is_refused() {
+    let world = World::new();
+    world.send(0, 1, 0, 100);
+    world.acked(1).await;
+    world.store.remove(session(0));
+    world.send(0, 2, 100, 100);
+    assert_eq!(world.refused(2).await.kind, RefusalKind::Unknown);
+}
+
+#[actix_rt::test]
 async fn a_restarted_registry_gives_its_tickets_back_and_starts_clean() {
     let (world, gate) = slow_world();
     world.send(0, 1, 0, 100);

@@ -20,7 +20,7 @@ use crate::domain::session::Admission;
 
 /// The marker's name in the spool directory.
 const MARKER: &str = "spool-id";
-/// Files that are kept open for appending.
+/// Files that are kept open for appending, unless it is said how many.
 const MAX_OPEN: usize = 1024;
 /// Sessions whose place of reading is remembered.
 const MAX_CURSORS: usize = 4096;

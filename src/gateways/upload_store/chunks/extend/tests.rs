@@ -1,3 +1,4 @@
+//! What becomes an extension, and which session it still fits.
 #![allow(clippy::unwrap_used)]
 use std::time::Duration;
 

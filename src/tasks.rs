@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 type Done<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context)>;
 
 /// The tasks of one actor.
-pub(super) struct Tasks<A: Actor> {
+pub(crate) struct Tasks<A: Actor> {
     line: Rc<RefCell<Line<A>>>,
 }
 
@@ -38,7 +38,7 @@ impl<A: Actor> Default for Tasks<A> {
 
 impl<A: Actor<Context = Context<A>>> Tasks<A> {
     /// Runs `work` and hands its outcome to `done`.
-    pub(super) fn spawn<T: 'static>(
+    pub(crate) fn spawn<T: 'static>(
         &self,
         work: impl Future<Output = T> + 'static,
         done: impl FnOnce(T, &mut A, &mut Context<A>) + 'static,
