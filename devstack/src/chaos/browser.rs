@@ -78,7 +78,13 @@ impl Crowd {
         tokio::time::sleep(Duration::from_millis(rng.u64(0..1000))).await;
         while !self.closing.get() {
             match self.begin(line, &mut rng).await {
-                Ok(index) => self.upload(index, &mut rng).await,
+                Ok(index) => {
+                    self.upload(index, &mut rng).await;
+                    // Nobody chooses the next file in the moment in which the last one fails.
+                    if self.uploads.borrow()[index].end != Some(End::Whole) {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
                 Err(_) => {
                     self.not_created.set(self.not_created.get() + 1);
                     tokio::time::sleep(AGAIN).await;

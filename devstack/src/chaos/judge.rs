@@ -80,7 +80,7 @@ fn one(evidence: &Evidence<'_>, upload: &Upload, flows: &[&RecordedFlow], verdic
             Outcome::Wrong
         }
         Some(End::Whole) => whole(evidence, upload, flows, verdict),
-        Some(End::Broken { .. }) => broken(evidence, upload, verdict),
+        Some(End::Broken { .. }) => broken(evidence, upload, flows, verdict),
     };
     if !wrongly_fed.is_empty() {
         verdict.duplicated.extend(wrongly_fed);
@@ -121,13 +121,23 @@ fn whole(
 }
 
 /// An upload that ended early for its client.
-fn broken(evidence: &Evidence<'_>, upload: &Upload, verdict: &mut Verdict) -> Outcome {
+fn broken(
+    evidence: &Evidence<'_>,
+    upload: &Upload,
+    flows: &[&RecordedFlow],
+    verdict: &mut Verdict,
+) -> Outcome {
+    let none = Row::default();
+    let row = evidence.truth.sessions.get(&upload.session).unwrap_or(&none);
+    // Also an upload that goes on, or waits to expire, is fed, and may be given up.
+    if row.state == "FAILED" && row.committed >= upload.acked && failure_is_explained(evidence, upload, flows)
+    {
+        return Outcome::Failed;
+    }
     let Some(reason) = explain::broken(upload, evidence.struck) else {
         verdict.hung.push(format!("{}: nothing explains {:?}", upload.session, upload.end));
         return Outcome::Wrong;
     };
-    let none = Row::default();
-    let row = evidence.truth.sessions.get(&upload.session).unwrap_or(&none);
     // The answer to the last chunk may be what was cut: then the file is whole without its client knowing.
     let expected = if row.committed == upload.total { ["DONE", "FAILED"] } else { ["EXPIRED", "EXPIRED"] };
     if !expected.contains(&row.state.as_str()) {

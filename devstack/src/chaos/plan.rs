@@ -82,6 +82,11 @@ impl Fault {
         }
     }
 
+    /// Whether no replica takes chunks meanwhile.
+    fn stops_all(&self) -> bool {
+        matches!(self, Self::RestartBroker { .. } | Self::RestartDatabase { .. } | Self::FillSpool(_))
+    }
+
     /// In the plan and the log.
     pub(super) fn describe(&self) -> String {
         let detail = match self {
@@ -120,6 +125,12 @@ pub(super) struct Due {
     pub(super) fault: Fault,
 }
 
+impl Due {
+    fn falls_into_a_storm(&self) -> bool {
+        self.at.as_millis() % MINUTE.as_millis() < STORM.as_millis()
+    }
+}
+
 /// Faults that come one after another; lanes run side by side, so that faults of different lanes meet.
 pub(super) type Lane = Vec<Due>;
 
@@ -134,8 +145,17 @@ pub(super) fn plan(seed: u64, length: Duration, lease: Duration) -> Vec<Lane> {
         (cables, 0.7, 2.5),
         (spool, 5.0, 10.0),
     ];
-    decks.iter().map(|(deck, least, most)| lane(*deck, *least, *most, length, lease, &mut rng)).collect()
+    let mut lanes: Vec<Lane> =
+        decks.iter().map(|(deck, least, most)| lane(*deck, *least, *most, length, lease, &mut rng)).collect();
+    lanes.iter_mut().for_each(|lane| lane.retain(|due| !due.fault.stops_all() || due.falls_into_a_storm()));
+    lanes
 }
+
+/// Of each minute, the part in which all replicas at once may be kept from their work. An upload is abandoned when it was
+/// silent for as long as the service has taken chunks without a break: in an unbroken storm none ever is, and all room
+/// is taken by uploads that were cut.
+const STORM: Duration = Duration::from_secs(30);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// One fault of every kind of a lane.
 type Deck = fn(&mut Rng, Duration) -> Vec<Fault>;
@@ -256,6 +276,14 @@ mod tests {
             kinds.dedup();
             assert!(kinds.len() >= 15, "seed {seed}: {kinds:?}");
         }
+    }
+
+    #[test]
+    fn each_minute_has_half_a_minute_in_which_somebody_takes_chunks() {
+        let planned = plan(5, Duration::from_secs(600), LEASE);
+        let stops: Vec<_> = planned.iter().flatten().filter(|due| due.fault.stops_all()).collect();
+        assert!(stops.len() > 20, "{}", stops.len());
+        assert!(stops.iter().all(|due| due.at.as_secs() % 60 < 30), "{stops:?}");
     }
 
     #[test]

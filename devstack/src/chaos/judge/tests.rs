@@ -144,6 +144,15 @@ fn an_upload_that_a_restart_of_the_broker_cut_expires() {
 }
 
 #[test]
+fn a_cut_upload_may_be_given_up_before_it_expires() {
+    let ((upload, struck), file) = (cut(), noise(SEED, TOTAL));
+    let failed = truth("FAILED", 400, Some(("HIDDEN", "BLOCKED")));
+    let flows: Vec<_> = ["s", "s~2", "s~3"].iter().map(|name| flow(name, &file[..100], false)).collect();
+    assert_eq!(verdict(upload.clone(), &failed, &flows, &struck).outcomes, [Outcome::Failed]);
+    assert_eq!(verdict(upload, &failed, &flows[..2], &struck).outcomes, [Outcome::Wrong]);
+}
+
+#[test]
 fn a_cut_upload_that_lost_acked_bytes_or_did_not_expire_is_wrong() {
     let (upload, struck) = cut();
     assert_eq!(verdict(upload.clone(), &truth("EXPIRED", 399, None), &[], &struck).lost.len(), 1);
