@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection, Executor};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -48,6 +48,9 @@ async fn connect(
         .connect_timeout(config.connect_timeout)
         .acquire_timeout(config.connect_timeout)
         .test_before_acquire_if_idle_for(TRUSTED_FOR);
+    options.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_release(|connection, _| Box::pin(async move { leave_transaction(connection).await }))
+    });
     let real = postgres.clone();
     options.map_sqlx_postgres_opts(move |_| real.clone());
     let connect = async {
@@ -58,6 +61,13 @@ async fn connect(
         Ok(connected) => connected,
         Err(_) => Err(StoreError::Unavailable(format!("no connection within {:?}", config.connect_timeout))),
     }
+}
+
+/// A `BEGIN` that nobody waited for to its end leaves a transaction that sqlx does not know of; what the next one wrote
+/// outside of any transaction would be part of it, and lost with it. Without one, this is nothing.
+async fn leave_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    connection.execute("BEGIN; ROLLBACK").await?;
+    Ok(true)
 }
 
 /// One connection before the pool: a pool waits out its deadline and then no longer knows why it got none.

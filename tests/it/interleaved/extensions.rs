@@ -132,3 +132,36 @@ async fn of_two_replicas_with_one_chunk_one_extends_and_the_other_does_not_wait(
     assert_eq!(two.extend(&there).await, [Outcome::NotNow], "afterwards too");
     assert_eq!(stage.world.committed(&upload).await, 2000);
 }
+
+/// One replica's statement has its snapshot and no lock yet; meanwhile a feed numbers its generation.
+async fn numbered_meanwhile(statement: &str) -> (usize, String) {
+    let stage = Stage::new().await;
+    let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
+    let [upload] = begun(&stage, &two).await;
+    let chunk = [one.extension(&upload, 1000, &bytes(3, 1000)).await];
+    let gate = stage.gate(At::Row("DELETE ON videos")).await;
+    let gated = gated(statement);
+    let number = stage.set(&upload, "generation = 1, epoch = 1");
+    let crossed = stage.cross(gate, rows(&stage.one, &gated, extend_values(&chunk)), number).await;
+    (crossed.one.len(), stage.row(&upload, "committed, generation, epoch").await)
+}
+
+#[tokio::test]
+async fn what_a_feed_wrote_after_the_statement_began_stays() {
+    assert_eq!(numbered_meanwhile(EXTEND).await, (1, "2000 1 1".to_owned()));
+}
+
+#[tokio::test]
+async fn what_a_feed_writes_while_the_statement_holds_the_row_waits_and_stays() {
+    let stage = Stage::new().await;
+    let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
+    let [upload] = begun(&stage, &two).await;
+    let chunk = [one.extension(&upload, 1000, &bytes(3, 1000)).await];
+    let gate = stage.gate(At::Row("UPDATE ON upload_sessions")).await;
+    let number =
+        "UPDATE uploader.session SET generation = 1 WHERE session_id = $1 AND state IN ('OPEN', 'SEALED')";
+    let number = rows(&stage.two, number, [upload.session.into()]);
+    let crossed = stage.cross(gate, one.extend(&chunk), number).await;
+    assert!(matches!(crossed.one[..], [Outcome::Committed(_)]) && crossed.waited);
+    assert_eq!(stage.row(&upload, "committed, generation").await, "2000 1");
+}

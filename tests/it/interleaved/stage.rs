@@ -184,7 +184,9 @@ impl Gate {
 pub async fn connect(url: &str, name: &'static str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(2);
-    options.map_sqlx_postgres_opts(move |postgres| postgres.application_name(name));
+    // As the chunk road's connections are.
+    let plans = [("plan_cache_mode", "force_generic_plan")];
+    options.map_sqlx_postgres_opts(move |postgres| postgres.application_name(name).options(plans));
     Database::connect(options).await.unwrap()
 }
 
