@@ -3,6 +3,7 @@
 //! what shows that the crossing matters and that the rule is what saves it.
 
 mod batches;
+mod cancelled;
 mod claims;
 mod cleaning;
 mod completion;

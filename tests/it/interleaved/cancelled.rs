@@ -1,0 +1,32 @@
+//! A transaction that nobody waited for leaves nothing open on its connection.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use devstack::TcpProxy;
+use sea_orm::TransactionTrait;
+use uploader_v4::config::{Config, ConfigSources};
+use uploader_v4::gateways::upload_store::pool;
+
+use super::stage::{Stage, run};
+use crate::faults::{database_address, through};
+
+#[tokio::test]
+async fn what_is_written_after_a_begin_that_was_given_up_is_committed() {
+    let stage = Stage::new().await;
+    let upload = stage.one_sealed().await;
+    let proxy = TcpProxy::start(database_address(&stage.world)).await.unwrap();
+    let url = through(&stage.world, proxy.port());
+    let env = BTreeMap::from([("DB_CONNECTION_STRING".to_owned(), url)]);
+    let (config, _) = Config::load(ConfigSources { file: None, env }).unwrap();
+    let db = pool::open(&config.database, 1).await.unwrap();
+    run(&db, "SELECT 1", []).await.unwrap();
+
+    proxy.delay(Duration::from_millis(300));
+    let given_up = tokio::time::timeout(Duration::from_millis(100), db.begin()).await;
+    assert!(given_up.is_err(), "BEGIN was on its way");
+    proxy.delay(Duration::ZERO);
+    let update = "UPDATE uploader.session SET strikes = 7 WHERE session_id = $1";
+    assert_eq!(run(&db, update, [upload.session.into()]).await.unwrap().rows_affected(), 1);
+    assert_eq!(stage.row(&upload, "strikes").await, "7", "seen by others");
+}
