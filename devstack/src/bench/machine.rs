@@ -11,14 +11,16 @@ pub(crate) fn describe() -> Value {
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "cpu": line_of("/proc/cpuinfo", "model name"),
         "memory": line_of("/proc/meminfo", "MemTotal"),
-        "kernel": read("/proc/sys/kernel/osrelease"),
+        "kernel": kernel(),
         "volume": volume(),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
     })
 }
 
-fn read(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+/// Its version without the build: that would name one machine and not its kind.
+fn kernel() -> Option<String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(release.trim().split('-').next()?.to_owned())
 }
 
 fn line_of(path: &str, field: &str) -> Option<String> {
@@ -27,10 +29,10 @@ fn line_of(path: &str, field: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Device, file system and mount point of the folder that everything is written to.
+/// The file system of the folder that everything is written to.
 fn volume() -> Option<String> {
     let target = workspace::target().ok()?;
-    let output = Command::new("df").args(["--output=source,fstype,target"]).arg(target).output().ok()?;
+    let output = Command::new("df").args(["--output=fstype"]).arg(target).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some(text.lines().nth(1)?.split_whitespace().collect::<Vec<_>>().join(" "))
+    Some(text.lines().nth(1)?.trim().to_owned())
 }
