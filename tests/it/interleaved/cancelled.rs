@@ -10,6 +10,7 @@ use uploader_v4::gateways::upload_store::pool;
 
 use super::stage::{Stage, run};
 use crate::faults::{database_address, through};
+use crate::world::SOON;
 
 #[tokio::test]
 async fn what_is_written_after_a_begin_that_was_given_up_is_committed() {
@@ -21,10 +22,15 @@ async fn what_is_written_after_a_begin_that_was_given_up_is_committed() {
     let (config, _) = Config::load(ConfigSources { file: None, env }).unwrap();
     let db = pool::open(&config.database, 1).await.unwrap();
     run(&db, "SELECT 1", []).await.unwrap();
+    let pool = db.get_postgres_connection_pool().clone();
+    stage.world.wait("the connection is back in its pool", SOON, async || pool.num_idle() == 1).await;
 
     proxy.delay(Duration::from_millis(300));
     let given_up = tokio::time::timeout(Duration::from_millis(100), db.begin()).await;
-    assert!(given_up.is_err(), "BEGIN was on its way");
+    assert!(given_up.is_err(), "BEGIN is on its way");
+    let open = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'uploader-v4' AND state = 'idle in transaction'";
+    stage.world.wait(open, SOON, async || !stage.world.query(open, Vec::new()).await.is_empty()).await;
     proxy.delay(Duration::ZERO);
     let update = "UPDATE uploader.session SET strikes = 7 WHERE session_id = $1";
     assert_eq!(run(&db, update, [upload.session.into()]).await.unwrap().rows_affected(), 1);
