@@ -10,11 +10,17 @@ pub(crate) fn describe() -> Value {
     json!({
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "cpu": line_of("/proc/cpuinfo", "model name"),
-        "memory": line_of("/proc/meminfo", "MemTotal"),
+        "memory": memory(),
         "kernel": kernel(),
         "volume": volume(),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
     })
+}
+
+/// To the next GiB.
+fn memory() -> Option<String> {
+    let kib: u64 = line_of("/proc/meminfo", "MemTotal")?.split(' ').next()?.parse().ok()?;
+    Some(format!("{} GiB", kib.div_ceil(1 << 20)))
 }
 
 /// Its version without the build: that would name one machine and not its kind.
