@@ -11,9 +11,9 @@ use crate::domain::ids::{SessionId, Timestamp};
 use crate::domain::status::SessionState;
 use crate::gateways::upload_store::chunks::Progress;
 
-/// A hint is forgotten one to two of these after it was put: a client that sends one chunk after another is faster, also
-/// when thousands do.
-const LIFE: Duration = Duration::from_secs(5);
+/// A hint is forgotten one to two of these after it was put: a client that sends one chunk after another is faster, and
+/// whoever is abandoned was silent for longer.
+const LIFE: Duration = Duration::from_secs(1);
 /// Sessions in the young half; both together hold at most twice as many, about 1 KB each.
 const HALF: usize = 4096;
 
