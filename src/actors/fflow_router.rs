@@ -103,7 +103,7 @@ impl Actor for FflowRouter {
         ctx.run_interval(FLUSH, |router, ctx| router.flush(ctx));
         self.watch_redis(ctx);
         ctx.run_interval(self.stray_round.interval, |router, ctx| {
-            let round = router.sweep(ctx).map(|_, _, _| ());
+            let round = router.sweep(Instant::now() + strays::ROUND).map(|_, _, _| ());
             ctx.spawn(round);
         });
     }
@@ -179,8 +179,8 @@ impl Handler<FlowWorked> for FflowRouter {
 impl Handler<SweepStrays> for FflowRouter {
     type Result = ResponseActFuture<Self, Option<Swept>>;
 
-    fn handle(&mut self, _: SweepStrays, ctx: &mut Self::Context) -> Self::Result {
-        self.sweep(ctx)
+    fn handle(&mut self, SweepStrays { until }: SweepStrays, _: &mut Self::Context) -> Self::Result {
+        self.sweep(until)
     }
 }
 

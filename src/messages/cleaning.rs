@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 use crate::domain::ids::VideoId;
 
@@ -38,7 +39,10 @@ pub struct Expiry {
 /// is under way: ask again.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Option<Swept>")]
-pub struct SweepStrays;
+pub struct SweepStrays {
+    /// No further process is asked for after this.
+    pub until: Instant,
+}
 
 /// What a round did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

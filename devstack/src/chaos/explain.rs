@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::chronicle::{End, Struck, Upload};
-use super::links::Link;
+use super::links::{Link, REPLICAS};
 use super::parts::{TICK, VIDEO_TTL};
 use super::plan::Fault;
 
@@ -15,6 +15,8 @@ const CHUNK_DEADLINE: Duration = Duration::from_secs(40);
 
 /// A cleaning itself takes time on a busy machine.
 const BUSY: Duration = Duration::from_secs(5);
+/// The replica that cleans is the last one.
+const CLEANS: usize = REPLICAS - 1;
 
 /// The reason, as it is counted.
 pub(super) fn broken(upload: &Upload, struck: &[Struck]) -> Option<&'static str> {
@@ -38,13 +40,37 @@ pub(super) fn broken(upload: &Upload, struck: &[Struck]) -> Option<&'static str>
 }
 
 /// By how much an upload expired too late. Its time begins anew whenever nobody consumed; `consuming` are the times
-/// since when the service says that somebody does.
-pub(super) fn late_expiry(upload: &Upload, outlived: Duration, consuming: &[Duration]) -> Option<Duration> {
+/// since when the service says that somebody does. While nobody can clean nothing expires: after each such outage there
+/// is time for one cleaning.
+pub(super) fn late_expiry(
+    upload: &Upload,
+    outlived: Duration,
+    consuming: &[Duration],
+    struck: &[Struck],
+) -> Option<Duration> {
     let last = upload.acks.last().copied().unwrap_or(upload.begun);
     let expired = last + outlived;
     let since = consuming.iter().copied().filter(|since| *since <= expired).max().unwrap_or_default();
-    let due = last.max(since) + VIDEO_TTL + TICK + BUSY;
+    let mut due = last.max(since) + VIDEO_TTL + TICK + BUSY;
+    let mut outages: Vec<_> = struck.iter().filter(|one| stops_cleaning(&one.fault)).collect();
+    outages.sort_by_key(|outage| outage.from);
+    for outage in outages {
+        if outage.from <= due {
+            due = due.max(outage.to.unwrap_or(expired) + TICK + BUSY);
+        }
+    }
     expired.checked_sub(due).filter(|late| !late.is_zero())
+}
+
+/// What keeps the only replica that cleans from it.
+fn stops_cleaning(fault: &Fault) -> bool {
+    match fault {
+        Fault::KillUploader(replica, _)
+        | Fault::TerminateUploader(replica)
+        | Fault::FreezeUploader(replica, _) => *replica == CLEANS,
+        Fault::RestartDatabase { .. } => true,
+        _ => hurts(fault, Link::UploaderDatabase(CLEANS)),
+    }
 }
 
 /// Whether a fault of this kind fell into the time in question.
@@ -132,11 +158,28 @@ mod tests {
     fn an_upload_expires_late_unless_somebody_has_only_just_begun_to_consume() {
         let cut = upload(Some(504), "");
         let outlived = Duration::from_secs(40);
-        assert_eq!(late_expiry(&cut, outlived, &[]), Some(outlived - VIDEO_TTL - TICK - BUSY));
-        assert_eq!(late_expiry(&cut, outlived, &[Duration::from_secs(30)]), None);
-        assert_eq!(late_expiry(&cut, VIDEO_TTL, &[]), None);
+        assert_eq!(late_expiry(&cut, outlived, &[], &[]), Some(outlived - VIDEO_TTL - TICK - BUSY));
+        assert_eq!(late_expiry(&cut, outlived, &[Duration::from_secs(30)], &[]), None);
+        assert_eq!(late_expiry(&cut, VIDEO_TTL, &[], &[]), None);
         let afterwards = [Duration::from_secs(60)];
-        assert!(late_expiry(&cut, outlived, &afterwards).is_some());
+        assert!(late_expiry(&cut, outlived, &afterwards, &[]).is_some());
+    }
+
+    #[test]
+    fn an_upload_expires_late_while_its_cleaner_is_away_and_a_cleaning_longer_only() {
+        let cut = upload(Some(504), "");
+        let kill = |replica, from, to| struck(Fault::KillUploader(replica, Duration::ZERO), from, to);
+        // It was due at 10 + 20 + 1 + 5.
+        let late = |seconds, struck: &[Struck]| late_expiry(&cut, Duration::from_secs(seconds), &[], struck);
+        assert_eq!(late(40, &kill(CLEANS, 30, 44)), None);
+        assert_eq!(late(42, &kill(CLEANS, 30, 44)), Some(Duration::from_secs(2)));
+        assert!(late(40, &kill(0, 30, 44)).is_some(), "another replica");
+        assert!(late(40, &kill(CLEANS, 37, 49)).is_some(), "it had its time before");
+        assert!(late(40, &kill(CLEANS, 5, 20)).is_some(), "it was back long before");
+        let twice = [kill(CLEANS, 30, 34), kill(CLEANS, 39, 46)].concat();
+        assert_eq!(late(42, &twice), None, "struck again before it had cleaned");
+        let cable = Fault::Stall(Link::UploaderDatabase(CLEANS), Duration::from_secs(14));
+        assert_eq!(late(40, &struck(cable, 30, 44)), None);
     }
 
     #[test]

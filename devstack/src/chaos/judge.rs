@@ -153,9 +153,8 @@ fn broken(
     }
     if row.state == "EXPIRED" {
         verdict.latest_expiry_ms = verdict.latest_expiry_ms.max(row.outlived_ms);
-        if let Some(late) =
-            explain::late_expiry(upload, Duration::from_millis(row.outlived_ms), evidence.consuming)
-        {
+        let outlived = Duration::from_millis(row.outlived_ms);
+        if let Some(late) = explain::late_expiry(upload, outlived, evidence.consuming, evidence.struck) {
             verdict.hung.push(format!("{}: expired {late:.1?} late", upload.session));
             return Outcome::Wrong;
         }

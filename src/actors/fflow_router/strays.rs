@@ -19,8 +19,8 @@ use crate::messages::Swept;
 const BATCH: u32 = 128;
 /// Of them at once.
 const AT_ONCE: usize = 4;
-/// No further stray is begun after this.
-const ROUND: Duration = Duration::from_secs(45);
+/// How long a round of the router's own lasts.
+pub(super) const ROUND: Duration = Duration::from_secs(45);
 
 /// When strays are swept, and when they are given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ enum Said {
 
 impl FflowRouter {
     /// One round over some of the strays; an empty one while another is under way.
-    pub(super) fn sweep(&mut self, _: &mut Context<Self>) -> ResponseActFuture<Self, Option<Swept>> {
+    pub(super) fn sweep(&mut self, until: Instant) -> ResponseActFuture<Self, Option<Swept>> {
         if self.sweeping {
             return Box::pin(actix::fut::ready(None));
         }
@@ -78,7 +78,7 @@ impl FflowRouter {
             settled_after: self.config.create_timeout * 6,
             max_age: self.stray_round.max_age,
         };
-        Box::pin(async move { sweeper.sweep().await }.into_actor(self).map(|swept, router, _| {
+        Box::pin(async move { sweeper.sweep(until).await }.into_actor(self).map(|swept, router, _| {
             router.sweeping = false;
             Some(swept)
         }))
@@ -87,8 +87,8 @@ impl FflowRouter {
 
 impl Sweeper {
     /// One round. A database that is away ends it.
-    async fn sweep(&self) -> Swept {
-        match self.round().await {
+    async fn sweep(&self, until: Instant) -> Swept {
+        match self.round(until).await {
             Ok(swept) => {
                 tracing::debug!(swept.seen, swept.gone, "strays swept");
                 swept
@@ -100,15 +100,14 @@ impl Sweeper {
         }
     }
 
-    async fn round(&self) -> Result<Swept, StoreError> {
+    async fn round(&self, until: Instant) -> Result<Swept, StoreError> {
         let strays = self.farm.strays(BATCH).await?;
         if strays.is_empty() {
             return Ok(Swept::default());
         }
         let replicas = self.farm.known_replicas().await?;
-        let end = Instant::now() + ROUND;
         let rounds =
-            stream::iter(&strays).map(|stray| self.one(stray, &replicas, end)).buffer_unordered(AT_ONCE);
+            stream::iter(&strays).map(|stray| self.one(stray, &replicas, until)).buffer_unordered(AT_ONCE);
         let outcomes: Vec<Result<bool, StoreError>> = rounds.collect().await;
         let seen = outcomes.len();
         let gone = outcomes.into_iter().filter_map(Result::ok).filter(|gone| *gone).count();
@@ -116,10 +115,10 @@ impl Sweeper {
     }
 
     /// Whether this one is gone for good, and written down as that.
-    async fn one(&self, stray: &Stray, replicas: &[String], end: Instant) -> Result<bool, StoreError> {
+    async fn one(&self, stray: &Stray, replicas: &[String], until: Instant) -> Result<bool, StoreError> {
         let mut said = Vec::new();
         for url in self.addresses(stray, replicas) {
-            if Instant::now() >= end {
+            if Instant::now() >= until {
                 said.push(Said::Nothing);
                 break;
             }

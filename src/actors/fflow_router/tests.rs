@@ -64,7 +64,7 @@ impl World {
     }
 
     async fn sweep(&self) -> Swept {
-        self.router.send(SweepStrays).await.unwrap().unwrap()
+        self.router.send(round()).await.unwrap().unwrap()
     }
 
     fn shown(&self, dependency: Dependency) -> String {
@@ -287,6 +287,11 @@ async fn without_the_database_a_sweep_does_nothing() {
 }
 
 /// Stops the router as a crash of its line would.
+/// A round with time for everything.
+fn round() -> SweepStrays {
+    SweepStrays { until: Instant::now() + strays::ROUND }
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Stop;
@@ -304,7 +309,7 @@ async fn a_restarted_router_sweeps_and_resolves_again() {
     let world = World::new();
     world.fflow.script(Call::Delete, Fate::Hang);
     world.farm.put_stray(name(1), session(1), Some(&MemoryFflow::replica(1)), Duration::ZERO);
-    world.router.do_send(SweepStrays);
+    world.router.do_send(round());
     wait_until("a sweep is under way", || world.fflow.count(Call::Delete) == 1).await;
     world.router.send(Stop).await.unwrap();
     assert_eq!(world.sweep().await, Swept { seen: 1, gone: 1 });
@@ -318,7 +323,7 @@ async fn a_retired_router_sweeps_no_more_and_is_gone() {
     let world = World::new();
     world.fflow.script(Call::Delete, Fate::Hang);
     world.farm.put_stray(name(1), session(1), Some(&MemoryFflow::replica(1)), Duration::ZERO);
-    world.router.do_send(SweepStrays);
+    world.router.do_send(round());
     wait_until("a sweep is under way", || world.fflow.count(Call::Delete) == 1).await;
     world.router.send(Retire).await.unwrap();
     let router = world.router.downgrade();

@@ -15,7 +15,9 @@ use crate::domain::pace::Pace;
 use crate::gateways::upload_store::cleaning::Stage;
 use crate::messages::{DropFlow, ExpireSessions, JanitorReport, SweepStrays};
 
-/// A part begins no further batch after this; what it has not done by then is left to the next run.
+/// A part begins no further batch after this, or after the pause between two runs if that is shorter; what it has not
+/// done by then is left to the next run. So the pause that an operator chose also bounds how long one part, say the
+/// processes of an fflow that does not answer, can hold up the others.
 const PART_WITHIN: Duration = Duration::from_secs(60);
 /// A batch that takes longer than this beyond a part's time is given up.
 const BATCH_WITHIN: Duration = Duration::from_secs(60);
@@ -65,7 +67,8 @@ impl Run {
     /// Carries out one part within its time; what it did counts even if it fails in the end.
     async fn part(&mut self, name: &'static str, work: impl AsyncFnOnce(&mut Self, Instant) -> Part) {
         let began = Instant::now();
-        let until = began + PART_WITHIN;
+        let within = PART_WITHIN.min(self.parts.config.interval);
+        let until = began + within;
         let ended = tokio::time::timeout_at(until + BATCH_WITHIN, work(self, until)).await;
         debug!(part = name, duration_ms = began.elapsed().as_millis() as u64, "part ended");
         let why = match ended {
@@ -75,7 +78,7 @@ impl Run {
                 return;
             }
             Ok(Err(why)) => why,
-            Err(_) => format!("no end within {:?}", PART_WITHIN + BATCH_WITHIN),
+            Err(_) => format!("no end within {:?}", within + BATCH_WITHIN),
         };
         warn!(part = name, error = why, "could not be cleaned now, the next run tries again");
         self.report.error = Some(format!("{name}: {why}"));
@@ -192,7 +195,7 @@ impl Run {
     /// Rounds as long as some of them are gone after each.
     async fn strays(&mut self, until: Instant) -> Part {
         loop {
-            let swept = self.parts.sweep.send(SweepStrays).await.map_err(gone)?;
+            let swept = self.parts.sweep.send(SweepStrays { until }).await.map_err(gone)?;
             self.report.strays_gone += swept.map_or(0, |swept| swept.gone as u64);
             match swept {
                 Some(swept) if swept.gone == 0 => return Ok(Left::Nothing),

@@ -21,6 +21,8 @@ struct Probe {
     asked: Arc<Mutex<Vec<ExpireSessions>>>,
     dropped: Arc<Mutex<Vec<SessionId>>>,
     redis_away: Arc<Mutex<bool>>,
+    /// By when the sweeps were to end.
+    sweeps: Arc<Mutex<Vec<Instant>>>,
     /// Whether the last sweep ended some: the next one ends none.
     swept: Arc<Mutex<bool>>,
 }
@@ -50,7 +52,8 @@ impl Handler<DropFlow> for Probe {
 impl Handler<SweepStrays> for Probe {
     type Result = Option<Swept>;
 
-    fn handle(&mut self, _: SweepStrays, _: &mut Self::Context) -> Option<Swept> {
+    fn handle(&mut self, SweepStrays { until }: SweepStrays, _: &mut Self::Context) -> Option<Swept> {
+        self.sweeps.lock().unwrap().push(until);
         let mut swept = self.swept.lock().unwrap();
         *swept = !*swept;
         Some(Swept { seen: 3, gone: if *swept { 2 } else { 0 } })
@@ -189,6 +192,16 @@ async fn its_clock_strikes_again_after_each_run() {
     }
     let asked = world.probe.asked.lock().unwrap()[0];
     assert_eq!(asked, ExpireSessions { ttl: Duration::from_secs(3600), limit: 2, after: None });
+}
+
+#[actix_rt::test]
+async fn sweeping_holds_a_run_up_no_longer_than_the_pause_that_was_chosen() {
+    for (interval, bound) in [(100, 100), (3_600_000, 60_000)] {
+        let world = World::new(Duration::from_millis(interval));
+        world.run().await;
+        let until = world.probe.sweeps.lock().unwrap()[0];
+        assert!(until <= Instant::now() + Duration::from_millis(bound), "with a pause of {interval} ms");
+    }
 }
 
 #[actix_rt::test]
