@@ -33,6 +33,7 @@ bench: ## the service beside what broker and disk allow; BENCH_ONLY=8k_100,idle 
 
 fire: build ## what breaks while uploads are under way, at full size: about 20 minutes, a line of figures each
 	FIRE=full $(DEVSTACK) exec -- cargo test -p uploader-v4 --test fire -- --nocapture
+	FIRE=full $(DEVSTACK) exec -- cargo test -p uploader-v4 --test it -- --nocapture --test-threads=1 held_row far_ahead
 
 demo: ## a real video through real servers; VIDEO=file CHUNK=bytes DEMO_EXIT=1
 	cargo build --workspace --bins

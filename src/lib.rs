@@ -5,6 +5,7 @@
 //! [`actors`] execute, [`gateways`] speak to the outside; [`app`] puts them together.
 
 pub mod actors;
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod clock;

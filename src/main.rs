@@ -4,7 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use uploader_v4::cli::{self, Arguments, Outcome};
+use uploader_v4::allocator;
+use uploader_v4::cli::{self, Arguments, Command, Outcome};
 use uploader_v4::config::{Config, ConfigSources};
 
 /// The process could not do what it was asked, or what it checked is not well.
@@ -18,6 +19,11 @@ const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Serve = arguments.command
+        && let Err(error) = allocator::set_up()
+    {
+        eprintln!("uploader-v4: goes on with the allocator as it is: {error}");
+    }
     let (config, provenance) = match Config::load(ConfigSources::from_process(arguments.config.clone())) {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -7,6 +7,7 @@ mod clips;
 mod database;
 mod explain;
 mod farm;
+mod fault;
 mod front;
 mod judge;
 mod links;

@@ -4,6 +4,7 @@ mod connection;
 pub(crate) mod frames;
 mod link;
 mod sender;
+mod settle;
 mod survey;
 mod transport;
 pub mod wire;

@@ -9,6 +9,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use peers::recording::RecordingOptions;
 use tokio::sync::oneshot;
+use uploader_v4::allocator;
 use url::Url;
 use uuid::Uuid;
 
@@ -195,4 +196,21 @@ async fn chunks_keep_their_order_however_often_consuming_pauses() {
     let pauses = pauses.lines().filter(|line| line.contains("consuming=false")).count();
     assert!(pauses > 10, "{pauses} pauses");
     assert!(replica.process.is_running());
+}
+
+#[tokio::test]
+async fn a_replica_sets_its_allocator_up_unless_an_operator_has() {
+    let world = World::new().await;
+    // glibc ends each of its settings where it read it: what parts them is a zero by then.
+    let environment = |replica: &Replica| {
+        let whole = std::fs::read(format!("/proc/{}/environ", replica.process.pid())).unwrap();
+        String::from_utf8(whole).unwrap().replace('\0', ":")
+    };
+    let own = world.replica("own").await;
+    let expected = format!(":{}={}:", allocator::VARIABLE, allocator::TUNABLES);
+    assert!(environment(&own).contains(&expected), "{}", environment(&own));
+    let choice = "glibc.malloc.arena_max=1";
+    let chosen = world.replica_unready("chosen", &[(allocator::VARIABLE, choice)]).await;
+    chosen.ready().await;
+    assert!(environment(&chosen).contains(&format!(":{}={choice}:", allocator::VARIABLE)));
 }

@@ -188,6 +188,30 @@ async fn an_acked_delivery_is_gone_a_rejected_one_too_and_one_given_back_comes_a
 }
 
 #[actix_rt::test]
+async fn of_many_acks_at_once_exactly_the_deliveries_that_were_held_come_again() {
+    const MANY: usize = 40;
+    let bench = Bench::new().await;
+    let link = bench.link().await;
+    let mut tags = Vec::new();
+    for number in 0..MANY {
+        bench.send(&number.to_string(), b"x").await;
+        tags.push(delivery(link.as_ref()).await.0);
+    }
+    let held = [5, 17];
+    let acks = (0..MANY).filter(|number| !held.contains(number)).map(|number| link.ack(tags[number]));
+    futures_util::future::try_join_all(acks).await.unwrap();
+    link.close().await;
+    drop(link);
+    let link = bench.link().await;
+    for number in held {
+        let (tag, again) = delivery(link.as_ref()).await;
+        assert_eq!(again.headers.correlation, Field::Text(number.to_string().into_bytes()));
+        link.ack(tag).await.unwrap();
+    }
+    silent(link.as_ref()).await;
+}
+
+#[actix_rt::test]
 async fn a_pause_stops_deliveries_and_leaves_those_that_are_here_valid() {
     let bench = Bench::new().await;
     let link = bench.link().await;

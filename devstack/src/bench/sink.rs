@@ -12,11 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
+use futures_util::StreamExt;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
-
-/// More than the largest block that the service pushes.
-const LARGEST_PUSH: usize = 2 << 20;
 
 /// How the sink is told where it listens.
 #[derive(Debug, clap::Args)]
@@ -58,8 +56,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         stalled: watch::Sender::new(Vec::new()),
     });
     let serve = move || {
-        let limit = web::PayloadConfig::new(LARGEST_PUSH);
-        App::new().app_data(sink.clone()).app_data(limit).default_service(web::to(answer))
+        let push = web::resource("/{name}/push").route(web::post().to(push));
+        App::new().app_data(sink.clone()).service(push).default_service(web::to(answer))
     };
     let server = HttpServer::new(serve).workers(1).disable_signals();
     server.bind(&options.listen).context("cannot listen")?.run().await?;
@@ -74,10 +72,6 @@ async fn answer(request: HttpRequest, sink: web::Data<Sink>, body: web::Bytes) -
         (&Method::POST, ["bench", "forget"]) => sink.forget(),
         (&Method::POST, ["bench", "stall"]) => sink.stall(&body),
         (&Method::POST, [name]) => sink.create(name),
-        (&Method::POST, [name, "push"]) => {
-            sink.wait("push", name).await;
-            sink.push(name, &body)
-        }
         (&Method::POST, [name, "finish"]) => {
             sink.wait("finish", name).await;
             said(sink.has(name), "finished")
@@ -85,6 +79,19 @@ async fn answer(request: HttpRequest, sink: web::Data<Sink>, body: web::Bytes) -
         (&Method::DELETE, [name, "delete"]) => said(sink.has(name), "deleted"),
         _ => HttpResponse::NotFound().finish(),
     }
+}
+
+/// Bytes are counted and hashed as they come, and count once all of them have come.
+async fn push(name: web::Path<String>, sink: web::Data<Sink>, mut body: web::Payload) -> HttpResponse {
+    sink.wait("push", &name).await;
+    let Some((from, mut hasher)) = sink.fed(&name) else { return said(false, "pushed") };
+    let mut to = from;
+    while let Some(part) = body.next().await {
+        let Ok(part) = part else { return HttpResponse::BadRequest().finish() };
+        hasher.update(&part);
+        to += part.len() as u64;
+    }
+    sink.push(&name, from, to, hasher)
 }
 
 /// `<session>~<generation>` is the n-th process of a session.
@@ -116,17 +123,27 @@ impl Sink {
             .json(serde_json::json!({ "status": "success", "message": "created", "flowUrl": url }))
     }
 
-    fn push(&self, name: &str, bytes: &[u8]) -> HttpResponse {
+    /// What a process has got so far.
+    fn fed(&self, name: &str) -> Option<(u64, Xxh3)> {
+        let book = self.book();
+        let flow = book.flows.get(session_of(name)).filter(|flow| flow.name == name)?;
+        Some((flow.bytes, flow.hasher.clone()))
+    }
+
+    /// The bytes between `from` and `to` have come.
+    fn push(&self, name: &str, from: u64, to: u64, hasher: Xxh3) -> HttpResponse {
         let mut book = self.book();
         let noting = book.noting;
         let flow = book.flows.get_mut(session_of(name)).filter(|flow| flow.name == name);
         let Some(flow) = flow else { return said(false, "pushed") };
-        flow.hasher.update(bytes);
-        flow.bytes += bytes.len() as u64;
-        if noting {
-            flow.arrivals.push((flow.bytes, now()));
+        if flow.bytes != from {
+            return HttpResponse::Conflict().body("two pushes at once");
         }
-        book.total += bytes.len() as u64;
+        (flow.bytes, flow.hasher) = (to, hasher);
+        if noting {
+            flow.arrivals.push((to, now()));
+        }
+        book.total += to - from;
         said(true, "pushed")
     }
 
@@ -206,10 +223,21 @@ mod tests {
     fn a_new_generation_replaces_the_one_before() {
         let sink = sink();
         sink.create("a");
-        assert_eq!(sink.push("a", b"xyz").status(), 201);
+        assert_eq!(sink.push("a", 0, 3, Xxh3::new()).status(), 201);
         sink.create("a~2");
-        assert_eq!(sink.push("a", b"late").status(), 404);
-        assert_eq!(sink.push("a~2", b"x").status(), 201);
+        assert!(sink.fed("a").is_none());
+        assert_eq!(sink.push("a", 3, 7, Xxh3::new()).status(), 404);
+        assert_eq!(sink.push("a~2", 0, 1, Xxh3::new()).status(), 201);
         assert_eq!(sink.book().total, 1);
+    }
+
+    #[test]
+    fn of_two_pushes_at_once_one_is_refused() {
+        let sink = sink();
+        sink.create("a");
+        let (first, second) = (sink.fed("a").unwrap(), sink.fed("a").unwrap());
+        assert_eq!(sink.push("a", first.0, 3, first.1).status(), 201);
+        assert_eq!(sink.push("a", second.0, 3, second.1).status(), 409);
+        assert_eq!(sink.book().total, 3);
     }
 }

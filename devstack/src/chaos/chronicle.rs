@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::plan::Fault;
+use super::fault::Fault;
 
 /// A fault that has struck.
 #[derive(Clone, Debug)]

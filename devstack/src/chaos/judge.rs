@@ -155,7 +155,9 @@ fn broken(
         verdict.latest_expiry_ms = verdict.latest_expiry_ms.max(row.outlived_ms);
         let outlived = Duration::from_millis(row.outlived_ms);
         if let Some(late) = explain::late_expiry(upload, outlived, evidence.consuming, evidence.struck) {
-            verdict.hung.push(format!("{}: expired {late:.1?} late", upload.session));
+            let told =
+                format!("{}: expired {outlived:.1?} after its last chunk, {late:.1?} late", upload.session);
+            verdict.hung.push(told);
             return Outcome::Wrong;
         }
     }

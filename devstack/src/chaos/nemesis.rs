@@ -13,9 +13,10 @@ use super::browser::{Crowd, create, first_chunk};
 use super::chronicle::Struck;
 use super::database::Database;
 use super::farm::Farm;
+use super::fault::{Fault, Wrong};
 use super::links::Link;
 use super::parts::TICK;
-use super::plan::{Fault, Lane, Wrong};
+use super::plan::Lane;
 use super::volume::QUOTA_MIB;
 
 /// How long a scripted answer waits for a call that it fits.

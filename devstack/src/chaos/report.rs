@@ -21,6 +21,8 @@ pub(super) struct Report<'a> {
     pub(super) seconds: u64,
     pub(super) clients: usize,
     pub(super) struck: &'a [Struck],
+    /// The times since when the service has said that it consumes.
+    pub(super) consuming: &'a [Duration],
     pub(super) uploads: &'a [Upload],
     pub(super) verdict: &'a Verdict,
     pub(super) settled: Duration,
@@ -129,6 +131,7 @@ impl Report<'_> {
             "latest_expiry_s": Duration::from_millis(self.verdict.latest_expiry_ms).as_secs_f64(),
             "gateway_cpu": self.gateway_cpu,
             "videos_not_created": self.not_created,
+            "consuming_since_s": self.consuming.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
             "programs_started_again": self.own_ends,
             "left_out": self.left_out,
             "faults": faults.collect::<Vec<_>>(),

@@ -125,6 +125,7 @@ async fn conclude(
         seconds: terms.seconds,
         clients: terms.clients,
         struck: &struck,
+        consuming: &nemesis.consuming.borrow(),
         uploads: &uploads,
         verdict: &verdict,
         settled: settled.took,

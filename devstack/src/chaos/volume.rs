@@ -12,8 +12,8 @@ use devstack::{Process, Workspace, tools};
 /// Set in the namespace.
 const INSIDE: &str = "DEVSTACK_CHAOS_NAMESPACE";
 /// What all uploads together may reserve, in MiB; the volume has half as much again, for framing and pages.
-pub(super) const QUOTA_MIB: u64 = 64;
-const VOLUME_MIB: u64 = 96;
+pub(super) const QUOTA_MIB: u64 = 256;
+const VOLUME_MIB: u64 = 384;
 const BLOCKS: [usize; 2] = [1 << 20, 1 << 12];
 const MOUNTING: std::time::Duration = std::time::Duration::from_secs(10);
 

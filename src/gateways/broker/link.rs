@@ -10,16 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions,
-    BasicRejectOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection, Consumer, Event, PublisherConfirm};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::connection::{STEP, declare, delivery_channel, in_time, reply_channel};
+use super::settle::Settler;
 use super::wire::{raw_delivery, reply_key, reply_properties, short, sorted};
 use super::{BrokerError, BrokerLink, LinkEvent, Published};
 use crate::config::AmqpConfig;
@@ -37,6 +35,7 @@ pub(super) struct LapinLink {
     outgoing: Arc<Connection>,
     deliveries: Channel,
     replies: Channel,
+    settler: Arc<Settler>,
     consumer: AsyncMutex<Option<Subscription>>,
     /// Tells when the newest consumer's deliveries are all passed on.
     pumped: Mutex<Option<oneshot::Receiver<()>>>,
@@ -59,8 +58,10 @@ impl LapinLink {
         outgoing: Connection,
     ) -> Result<Self, BrokerError> {
         let (events, line) = mpsc::channel(usize::from(config.prefetch) + SPARE);
+        let deliveries = delivery_channel(&incoming, config.prefetch).await?;
         let link = LapinLink {
-            deliveries: delivery_channel(&incoming, config.prefetch).await?,
+            settler: Arc::new(Settler::new(deliveries.clone())),
+            deliveries,
             replies: reply_channel(&outgoing).await?,
             incoming: Arc::new(incoming),
             outgoing: Arc::new(outgoing),
@@ -102,7 +103,7 @@ impl LapinLink {
         let subscription = Subscription { tag: consumer.tag(), cancelled: cancelled.clone() };
         let (over, ended) = oneshot::channel::<()>();
         let former = self.pumped.lock().unwrap_or_else(PoisonError::into_inner).replace(ended);
-        let pump = self.reporter.clone().pump(consumer, cancelled);
+        let pump = self.reporter.clone().pump(consumer, self.settler.clone(), cancelled);
         self.spawn(async move {
             // The last deliveries of a cancelled consumer came before the first ones of the next.
             if let Some(former) = former {
@@ -183,16 +184,15 @@ impl BrokerLink for LapinLink {
     }
 
     async fn ack(&self, tag: u64) -> Result<(), BrokerError> {
-        in_time(self.deliveries.basic_ack(tag, BasicAckOptions::default())).await
+        self.settler.ack(tag).await
     }
 
     async fn reject(&self, tag: u64) -> Result<(), BrokerError> {
-        in_time(self.deliveries.basic_reject(tag, BasicRejectOptions { requeue: false })).await
+        self.settler.reject(tag).await
     }
 
     async fn give_back(&self, tag: u64) -> Result<(), BrokerError> {
-        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        in_time(self.deliveries.basic_nack(tag, options)).await
+        self.settler.give_back(tag).await
     }
 
     async fn consume(&self, on: bool) -> Result<(), BrokerError> {
@@ -251,11 +251,12 @@ impl Reporter {
     }
 
     /// A consumer's deliveries, until its end.
-    async fn pump(self, mut consumer: Consumer, cancelled: Arc<AtomicBool>) {
+    async fn pump(self, mut consumer: Consumer, settler: Arc<Settler>, cancelled: Arc<AtomicBool>) {
         while let Some(delivery) = consumer.next().await {
             match delivery {
                 Ok(delivery) => {
                     let tag = delivery.delivery_tag;
+                    settler.delivered(tag);
                     self.tell(LinkEvent::Delivery { tag, delivery: raw_delivery(delivery) }).await;
                 }
                 Err(error) => return self.lost(sorted(&error)).await,

@@ -4,9 +4,13 @@
 //! a connection that the peer closed meanwhile leaves it open whether the push was applied. Create, finish and delete
 //! are rare and open a connection each.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use awc::body::{BodySize, MessageBody};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::CONTENT_TYPE;
 use awc::{Client, ClientRequest, Connector};
@@ -60,7 +64,7 @@ impl AwcFflow {
             Some(context) => request.insert_header(("traceparent", context.to_string())),
             None => request,
         };
-        let sent = timeout_at(end, request.send_body(body)).await;
+        let sent = timeout_at(end, request.send_body(Sliced(body))).await;
         let mut response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(classify(&error)),
@@ -116,6 +120,27 @@ impl Fflow for AwcFflow {
     async fn delete(&self, flow: &FlowUrl) -> Result<(), FflowError> {
         let request = self.fresh.delete(flow.call("delete"));
         self.ask(request, Bytes::new(), self.config.delete_timeout).await.map(drop)
+    }
+}
+
+/// A body that is handed to the connection a slice at a time, so that it is not copied as a whole into its buffer.
+struct Sliced(Bytes);
+
+impl Sliced {
+    const SLICE: usize = 64 * 1024;
+}
+
+impl MessageBody for Sliced {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0.len() as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let rest = &mut self.get_mut().0;
+        let slice = rest.split_to(rest.len().min(Self::SLICE));
+        Poll::Ready(Some(slice).filter(|slice| !slice.is_empty()).map(Ok))
     }
 }
 

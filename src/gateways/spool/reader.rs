@@ -47,7 +47,7 @@ struct Walk {
 impl Reading<'_> {
     /// The bytes, and where the next reading begins. `runs` are sorted and must cover the range.
     pub fn read(&self, runs: &[Run], cursor: Option<Cursor>) -> Result<(Bytes, Option<Cursor>), SpoolError> {
-        let mut gathered = BytesMut::with_capacity(self.length);
+        let mut gathered = Gathered { wanted: self.length, whole: None, parts: BytesMut::new() };
         let mut cursor = cursor;
         for run in runs {
             let at = self.from + gathered.len() as i64;
@@ -62,7 +62,7 @@ impl Reading<'_> {
                 self.session
             )));
         }
-        Ok((gathered.freeze(), cursor))
+        Ok((gathered.finish(), cursor))
     }
 
     fn read_run(
@@ -70,7 +70,7 @@ impl Reading<'_> {
         run: &Run,
         from: i64,
         cursor: Option<Cursor>,
-        gathered: &mut BytesMut,
+        gathered: &mut Gathered,
     ) -> Result<Option<Cursor>, SpoolError> {
         let to = (run.start + run.length).min(self.from + self.length as i64);
         let cursor = cursor.filter(|cursor| cursor.serves(run, from)).unwrap_or(Cursor::beginning(run));
@@ -94,7 +94,7 @@ impl Reading<'_> {
             let end = start + body.len() as i64;
             if end > from {
                 let wanted = (from.max(start) - start) as usize..(to.min(end) - start) as usize;
-                gathered.extend_from_slice(&body[wanted]);
+                gathered.add(body.slice(wanted));
             }
             if end > to {
                 return Ok(Some(Cursor { writer: run.place.writer, start, position, body: Some(body) }));
@@ -135,8 +135,12 @@ impl Reading<'_> {
             walk.file.seek_relative(length).map_err(|error| self.failed(run, at, &error))?;
             return Ok(Record::Passed(length));
         }
-        let mut body = vec![0; header.length as usize];
-        walk.file.read_exact(&mut body).map_err(|error| self.failed(run, at, &error))?;
+        let mut body = Vec::with_capacity(header.length as usize);
+        let read = walk.file.by_ref().take(u64::from(header.length)).read_to_end(&mut body);
+        let read = read.map_err(|error| self.failed(run, at, &error))?;
+        if read < header.length as usize {
+            return Err(self.failed(run, at, &io::ErrorKind::UnexpectedEof.into()));
+        }
         if !header.fits(Names { session: self.session, writer: run.place.writer }, &body) {
             return Err(self.damaged(run, at, "the record's checksum differs"));
         }
@@ -170,6 +174,34 @@ impl Reading<'_> {
 
     fn name(&self, run: &Run, position: i64) -> String {
         format!("session {}, writer {}, file offset {position}", self.session, run.place.writer)
+    }
+}
+
+/// The bytes of one reading: what lies in one record is not copied.
+struct Gathered {
+    wanted: usize,
+    whole: Option<Bytes>,
+    parts: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.whole.as_ref().map_or(self.parts.len(), Bytes::len)
+    }
+
+    fn add(&mut self, part: Bytes) {
+        if part.len() == self.wanted {
+            self.whole = Some(part);
+            return;
+        }
+        if self.parts.capacity() == 0 {
+            self.parts.reserve(self.wanted);
+        }
+        self.parts.extend_from_slice(&part);
+    }
+
+    fn finish(self) -> Bytes {
+        self.whole.unwrap_or_else(|| self.parts.freeze())
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use peers::recording::FlowState;
 
 use super::*;
-use crate::chaos::plan::Fault;
+use crate::chaos::fault::Fault;
 
 const TOTAL: u64 = 1000;
 const SEED: u64 = 9;
