@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use migration::{SCHEMA_VERSION, SchemaState};
+use migration::{MigrationError, SCHEMA_VERSION, SchemaState};
 use sea_orm::DatabaseConnection;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use crate::domain::ids::ReplicaId;
 use crate::fault::{Classified, Fault};
 use crate::gateways::route_store::RedisRoutes;
 use crate::gateways::spool::{FileSpool, Spool, open_files};
-use crate::gateways::upload_store::pool;
 use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore, SpoolClaim};
+use crate::gateways::upload_store::{StoreError, pool};
 use crate::readiness::{Dependency, Readiness, State};
 
 /// The chunk road reads, extends and commits at the same time, one of each.
@@ -28,7 +28,7 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     let me = ReplicaId(Uuid::new_v4());
     let routes = Arc::new(RedisRoutes::new(&config.redis)?);
     let db = connect(&config, config.database.pool, &readiness).await;
-    schema(&config, &db).await?;
+    schema(&config, &db, &readiness).await?;
     readiness.set(Dependency::Database, State::Up);
     shared_tables(&db, &readiness).await;
     let heartbeat = connect(&config, 1, &readiness).await;
@@ -66,12 +66,25 @@ where
     }
 }
 
-async fn schema(config: &Config, db: &DatabaseConnection) -> anyhow::Result<()> {
-    if config.database.migrate {
-        migration::up(db).await.context("the schema uploader cannot be made")?;
-        return Ok(());
-    }
-    let state = migration::check(db).await?;
+/// A database that goes away meanwhile is waited for, like one that is absent.
+async fn schema(config: &Config, db: &DatabaseConnection, readiness: &Readiness) -> anyhow::Result<()> {
+    let state = loop {
+        let state = if config.database.migrate {
+            migration::up(db).await.map(|_| SchemaState::Current)
+        } else {
+            migration::check(db).await.map_err(MigrationError::from)
+        };
+        let error = match state {
+            Ok(state) => break state,
+            Err(MigrationError::Database(error)) => StoreError::from(error),
+            Err(error) => return Err(error).context("the schema uploader cannot be made"),
+        };
+        if error.fault() != Fault::Transient {
+            return Err(error).context("the schema uploader cannot be made or read");
+        }
+        readiness.set(Dependency::Database, State::Down(error.to_string()));
+        tokio::time::sleep(START_PAUSE).await;
+    };
     let mend = match state {
         SchemaState::Current | SchemaState::Newer { .. } => return Ok(()),
         SchemaState::Absent | SchemaState::Older { .. } => "run `uploader-v4 migrate`",

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use devstack::{Endpoints, RabbitMq, Signal, Workspace};
 use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
+use sea_orm::TransactionTrait;
 
 use crate::client::answer;
 use crate::world::{Plan, SOON, World, bytes, sha256};
@@ -94,6 +95,28 @@ async fn a_database_that_is_absent_at_start_is_named_and_waited_for() {
         })
         .await;
     proxy.refuse(false).await.unwrap();
+    replica.ready().await;
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_while_a_replica_migrates_is_waited_for() {
+    let world = World::new().await;
+    let proxy = devstack::TcpProxy::start(database_address(&world)).await.unwrap();
+    let url = through(&world, proxy.port());
+    let migrating = world.db.begin().await.unwrap();
+    migration::lock(&migrating, SOON).await.unwrap();
+    let replica = world.replica_unready("one", &[("DB_CONNECTION_STRING", &url)]).await;
+    world.waits_for_a_lock().await;
+    proxy.refuse(true).await.unwrap();
+    proxy.cut();
+    world
+        .wait("readiness to name the database", SOON, async || {
+            let (status, body) = replica.readyz().await;
+            status == 503 && body.contains("database unavailable")
+        })
+        .await;
+    proxy.refuse(false).await.unwrap();
+    migrating.commit().await.unwrap();
     replica.ready().await;
 }
 
