@@ -38,7 +38,7 @@ const HOMES: [(&str, &[&str]); 21] = [
 ];
 
 /// What a module of the root crate may use of the same crate. The first part that fits a module's path counts.
-const LAW: [(&str, &[&str]); 25] = [
+const LAW: [(&str, &[&str]); 26] = [
     ("domain", &["domain"]),
     ("fault", &[]),
     ("readiness", &["messages", "metrics"]),
@@ -47,6 +47,7 @@ const LAW: [(&str, &[&str]); 25] = [
     ("clock", &["domain"]),
     ("lease", &["clock", "domain"]),
     ("tasks", &[]),
+    ("allocator", &[]),
     ("ticket", &["metrics", "domain"]),
     ("messages", &["ticket", "domain"]),
     ("gateways::broker", &["gateways::broker", "gateways::tls", "ticket", "config", "fault", "domain"]),
@@ -69,7 +70,7 @@ const LAW: [(&str, &[&str]); 25] = [
         "cli",
         &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"],
     ),
-    ("main", &["cli", "config"]),
+    ("main", &["allocator", "cli", "config"]),
 ];
 
 /// What every actor may use, besides its own module. Never another actor.

@@ -49,6 +49,8 @@ pub struct RegistryParts {
     pub forwarder: Recipient<SessionAdvanced>,
     /// Limits and waits.
     pub config: ChunkConfig,
+    /// Silence after which an upload is abandoned.
+    pub video_ttl: Duration,
     /// Bytes that all sessions together may reserve in the spool.
     pub quota_bytes: i64,
     /// Early chunks of all sessions that may wait: a quarter of the prefetch.
@@ -82,9 +84,9 @@ impl SessionRegistry {
     /// A registry that holds nothing yet.
     pub fn new(parts: RegistryParts) -> Self {
         SessionRegistry {
+            known: Known::new(parts.video_ttl),
             parts,
             lanes: BTreeMap::new(),
-            known: Known::default(),
             to_look: Vec::new(),
             looking: false,
             failed_looks: 0,
@@ -116,7 +118,7 @@ impl Supervised for SessionRegistry {
     /// What was in flight died with the old context: its tickets go back to the broker.
     fn restarting(&mut self, _: &mut Self::Context) {
         self.lanes.clear();
-        self.known = Known::default();
+        self.known = Known::new(self.parts.video_ttl);
         self.to_look.clear();
         self.to_extend.clear();
         self.to_commit.clear();

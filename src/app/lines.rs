@@ -192,6 +192,7 @@ pub(super) fn registry(
         spool: foundation.spool.clone(),
         forwarder,
         config: config.chunk.clone(),
+        video_ttl: config.janitor.video_ttl,
         quota_bytes: foundation.quota_bytes,
         early_chunks: usize::from(config.amqp.prefetch).div_ceil(4),
         readiness: foundation.readiness.clone(),

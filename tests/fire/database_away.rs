@@ -12,7 +12,7 @@ use crate::world::{LATE, Plan, World};
 #[tokio::test]
 async fn a_database_that_is_away_is_not_noticed_but_for_the_wait_and_costs_no_generation() {
     // With what the server takes to come up again: 10 s, or the 40 s of a restart on another machine.
-    let kept_away = Duration::from_secs(pick(8, 38));
+    let kept_away = Duration::from_secs(pick(8, 40));
     let workspace = Workspace::new("database-away").unwrap();
     let mut database = Postgres::start(&workspace).await.unwrap();
     let shared = Endpoints::from_env().expect("the tests need servers: run `make test`");

@@ -111,6 +111,7 @@ impl Road {
             spool: Arc::new(spool.clone()),
             forwarder: desk.clone().recipient(),
             config,
+            video_ttl: Duration::from_secs(3600),
             quota_bytes: i64::MAX,
             early_chunks: 8,
             readiness: Readiness::new(),

@@ -282,11 +282,9 @@ impl Nemesis {
         let database = Database::open(&self.farm.database_url);
         let gateway = self.crowd.line(0);
         let Ok(reserved) = database.reserved().await else { return Ok(()) };
-        let rest = (QUOTA_MIB << 20).saturating_sub(reserved + CHUNK as u64);
         // Never a whole file, which would be fed.
-        let Ok((video, _, session)) = create(gateway, rest.max(2 * CHUNK as u64)).await else {
-            return Ok(());
-        };
+        let rest = (QUOTA_MIB << 20).saturating_sub(reserved + CHUNK as u64).max(2 * CHUNK as u64);
+        let Ok((video, _, session)) = create(gateway, rest).await else { return Ok(()) };
         // Refused is as well: then others have reserved as much.
         let _ = first_chunk(gateway, &session, &[0; CHUNK]).await;
         sleep(time).await;

@@ -2,7 +2,7 @@
 //!
 //! A hint may only say *store it*, and what is stored is compared with the locked rows, or judged again on them. A
 //! refusal, a wait or a repeat is never taken from here. A hint lives so short that only a session which somebody ends in
-//! the middle of its upload can still be stored by it, and then in vain.
+//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned was silent for longer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,21 +11,26 @@ use crate::domain::ids::{SessionId, Timestamp};
 use crate::domain::status::SessionState;
 use crate::gateways::upload_store::chunks::Progress;
 
-/// A hint is forgotten one to two of these after it was put: a client that sends one chunk after another is faster, and
-/// whoever is abandoned was silent for longer.
-const LIFE: Duration = Duration::from_secs(1);
+/// A hint lives no longer than one to two of these: a client that sends one chunk after another is faster.
+const LIFE: Duration = Duration::from_secs(10);
 /// Sessions in the young half; both together hold at most twice as many, about 1 KB each.
 const HALF: usize = 4096;
 
 /// The newest hints: the young half becomes the old one, and that is forgotten.
-#[derive(Default)]
 pub(super) struct Known {
+    life: Duration,
     young: HashMap<SessionId, Progress>,
     old: HashMap<SessionId, Progress>,
     turned: Timestamp,
 }
 
 impl Known {
+    /// No hints yet; uploads are abandoned after a silence of `video_ttl`.
+    pub(super) fn new(video_ttl: Duration) -> Self {
+        let life = LIFE.min(video_ttl / 4);
+        Known { life, young: HashMap::new(), old: HashMap::new(), turned: Timestamp::default() }
+    }
+
     /// The session as it was here a moment ago.
     pub(super) fn get(&self, id: SessionId) -> Option<&Progress> {
         self.young.get(&id).or_else(|| self.old.get(&id))
@@ -49,9 +54,9 @@ impl Known {
         self.old.remove(&id);
     }
 
-    /// Time passes; called more often than once in [`LIFE`].
+    /// Time passes; called more often than hints are forgotten.
     pub(super) fn age(&mut self, now: Timestamp) {
-        if self.turned.until(now) >= LIFE {
+        if self.turned.until(now) >= self.life {
             self.turn(now);
         }
     }
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn only_open_sessions_are_remembered_and_a_sealed_one_is_forgotten() {
-        let mut known = Known::default();
+        let mut known = Known::new(LIFE * 4);
         known.put(id(1), session(SessionState::Open), Timestamp(1));
         assert!(known.get(id(1)).is_some());
         known.put(id(1), session(SessionState::Sealed), Timestamp(2));
@@ -90,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_remembered_and_memory_is_bounded() {
-        let mut known = Known::default();
+        let mut known = Known::new(LIFE * 4);
         let many = 5 * HALF as u128;
         (0..many).for_each(|number| known.put(id(number), session(SessionState::Open), Timestamp(1)));
         assert!(known.young.len() + known.old.len() <= 2 * HALF);
@@ -99,8 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_is_gone_before_its_upload_is_abandoned() {
+        let ttl = Duration::from_secs(3);
+        let mut known = Known::new(ttl);
+        known.age(Timestamp(1).after(ttl));
+        known.put(id(1), session(SessionState::Open), Timestamp(1).after(ttl));
+        [1.25, 1.5].into_iter().for_each(|lives| known.age(Timestamp(1).after(ttl.mul_f64(lives))));
+        assert!(known.get(id(1)).is_none());
+    }
+
+    #[test]
     fn what_is_not_committed_again_is_soon_forgotten() {
-        let mut known = Known::default();
+        let mut known = Known::new(LIFE * 4);
         let at = |lives: u32| Timestamp(1).after(LIFE * lives);
         known.age(at(1));
         known.put(id(1), session(SessionState::Open), at(1));

@@ -109,6 +109,7 @@ impl World {
             spool: setting.spool.unwrap_or_else(|| Arc::new(spool.clone())),
             forwarder: probe.clone().recipient(),
             config: setting.config,
+            video_ttl: Duration::from_secs(3600),
             quota_bytes: setting.quota_bytes,
             early_chunks: setting.early_chunks,
             readiness: readiness.clone(),

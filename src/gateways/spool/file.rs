@@ -23,7 +23,7 @@ const MARKER: &str = "spool-id";
 /// Files that are kept open for appending, unless it is said how many.
 const MAX_OPEN: usize = 1024;
 /// Sessions whose place of reading is remembered.
-const MAX_CURSORS: usize = 4096;
+const MAX_CURSORS: usize = 8192;
 /// Bytes of half-read records that are kept for the next block, all sessions together.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 

@@ -5,7 +5,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::SpoolError;
 
 /// Files kept open for appending at most: sessions beyond that pay for opening theirs again.
-const MOST: usize = 4096;
+const MOST: usize = 8192;
 
 /// Raises the limit as far as this process may, and says how many files of it may be kept open for appending: a quarter.
 /// The rest is for feeds, which have a connection each and a file now and then.
