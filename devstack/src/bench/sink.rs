@@ -213,6 +213,7 @@ pub(super) fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn sink() -> Sink {
