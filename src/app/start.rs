@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use migration::{MigrationError, SCHEMA_VERSION, SchemaState};
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbErr};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -76,6 +76,9 @@ async fn schema(config: &Config, db: &DatabaseConnection, readiness: &Readiness)
         };
         let error = match state {
             Ok(state) => break state,
+            Err(MigrationError::Database(error @ (DbErr::Migration(_) | DbErr::Custom(_)))) => {
+                return Err(error).context("the schema uploader cannot be made");
+            }
             Err(MigrationError::Database(error)) => StoreError::from(error),
             Err(error) => return Err(error).context("the schema uploader cannot be made"),
         };

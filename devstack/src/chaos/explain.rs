@@ -16,6 +16,8 @@ const CHUNK_DEADLINE: Duration = Duration::from_secs(40);
 /// A cleaning itself takes time on a busy machine: in the moment in which the service has consumed for long enough, every
 /// upload that was cut in the storm before is due at once. A thousand of them took up to 9 s in a debug build.
 const BUSY: Duration = Duration::from_secs(15);
+/// A replica starts, connects and pauses before it cleans.
+const COMES_BACK: Duration = Duration::from_secs(3);
 /// The replica that cleans is the last one.
 const CLEANS: usize = REPLICAS - 1;
 
@@ -40,9 +42,8 @@ pub(super) fn broken(upload: &Upload, struck: &[Struck]) -> Option<&'static str>
     None
 }
 
-/// By how much an upload expired too late. Its time begins anew whenever nobody consumed; `consuming` are the times
-/// since when the service says that somebody does. While nobody can clean nothing expires: after each such outage there
-/// is time for one cleaning.
+/// By how much an upload expired too late. Its time begins anew whenever consuming does, before it was due and cleaned;
+/// `consuming` are the times since when the service says that it consumes. Only time in which somebody can clean counts.
 pub(super) fn late_expiry(
     upload: &Upload,
     outlived: Duration,
@@ -51,16 +52,26 @@ pub(super) fn late_expiry(
 ) -> Option<Duration> {
     let last = upload.acks.last().copied().unwrap_or(upload.begun);
     let expired = last + outlived;
-    let since = consuming.iter().copied().filter(|since| *since <= expired).max().unwrap_or_default();
-    let mut due = last.max(since) + VIDEO_TTL + TICK + BUSY;
-    let mut outages: Vec<_> = struck.iter().filter(|one| stops_cleaning(&one.fault)).collect();
-    outages.sort_by_key(|outage| outage.from);
-    for outage in outages {
-        if outage.from <= due {
-            due = due.max(outage.to.unwrap_or(expired) + TICK + BUSY);
+    let mut since = last;
+    for anew in consuming {
+        if *anew <= since + VIDEO_TTL + TICK + BUSY {
+            since = since.max(*anew);
         }
     }
-    expired.checked_sub(due).filter(|late| !late.is_zero())
+    let late = time_to_clean(since + VIDEO_TTL, expired, struck).checked_sub(TICK + BUSY)?;
+    Some(late).filter(|late| !late.is_zero())
+}
+
+/// How much of the time between the two the replica that cleans had.
+fn time_to_clean(from: Duration, to: Duration, struck: &[Struck]) -> Duration {
+    let mut outages: Vec<_> = struck.iter().filter(|one| stops_cleaning(&one.fault)).collect();
+    outages.sort_by_key(|outage| outage.from);
+    let (mut at, mut had) = (from, Duration::ZERO);
+    for outage in outages {
+        had += outage.from.min(to).saturating_sub(at);
+        at = at.max(outage.to.map_or(to, |end| end + COMES_BACK));
+    }
+    had + to.saturating_sub(at)
 }
 
 /// What keeps the only replica that cleans from it.
@@ -170,17 +181,27 @@ mod tests {
     fn an_upload_expires_late_while_its_cleaner_is_away_and_a_cleaning_longer_only() {
         let cut = upload(Some(504), "");
         let kill = |replica, from, to| struck(Fault::KillUploader(replica, Duration::ZERO), from, to);
-        // It was due at 10 + 20 + 1 + 15.
+        // Its time was over at 30; until 46 it may be cleaned. A replica comes back 3 s after its start.
         let late = |seconds, struck: &[Struck]| late_expiry(&cut, Duration::from_secs(seconds), &[], struck);
-        assert_eq!(late(50, &kill(CLEANS, 40, 54)), None);
-        assert_eq!(late(62, &kill(CLEANS, 40, 54)), Some(Duration::from_secs(2)));
-        assert!(late(50, &kill(0, 40, 54)).is_some(), "another replica");
-        assert!(late(50, &kill(CLEANS, 47, 59)).is_some(), "it had its time before");
+        assert_eq!(late(36, &[]), None);
+        assert_eq!(late(53, &kill(CLEANS, 40, 54)), None);
+        assert_eq!(late(55, &kill(CLEANS, 40, 54)), Some(Duration::from_secs(2)));
+        assert!(late(53, &kill(0, 40, 54)).is_some(), "another replica");
+        assert!(late(50, &kill(CLEANS, 50, 59)).is_some(), "it had its time before");
         assert!(late(50, &kill(CLEANS, 5, 20)).is_some(), "it was back long before");
-        let twice = [kill(CLEANS, 40, 44), kill(CLEANS, 59, 66)].concat();
-        assert_eq!(late(62, &twice), None, "struck again before it had cleaned");
+        let twice = [kill(CLEANS, 40, 44), kill(CLEANS, 50, 56)].concat();
+        assert_eq!(late(52, &twice), None, "16 s in all");
+        assert!(late(57, &twice).is_some(), "an outage gives back no more than it has taken");
         let cable = Fault::Stall(Link::UploaderDatabase(CLEANS), Duration::from_secs(14));
         assert_eq!(late(50, &struck(cable, 40, 54)), None);
+    }
+
+    #[test]
+    fn consuming_that_begins_anew_long_after_an_upload_was_due_excuses_nothing() {
+        let cut = upload(Some(504), "");
+        let begins = [Duration::from_secs(29), Duration::from_secs(300)];
+        assert_eq!(late_expiry(&cut, Duration::from_secs(55), &begins, &[]), None);
+        assert!(late_expiry(&cut, Duration::from_secs(311), &begins, &[]).is_some());
     }
 
     #[test]

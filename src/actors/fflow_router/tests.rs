@@ -286,12 +286,12 @@ async fn without_the_database_a_sweep_does_nothing() {
     assert_eq!(world.fflow.count(Call::Delete), 0);
 }
 
-/// Stops the router as a crash of its line would.
 /// A round with time for everything.
 fn round() -> SweepStrays {
     SweepStrays { until: Instant::now() + strays::ROUND }
 }
 
+/// Stops the router as a crash of its line would.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Stop;

@@ -16,8 +16,8 @@ use crate::gateways::upload_store::cleaning::Stage;
 use crate::messages::{DropFlow, ExpireSessions, JanitorReport, SweepStrays};
 
 /// A part begins no further batch after this, or after the pause between two runs if that is shorter; what it has not
-/// done by then is left to the next run. So the pause that an operator chose also bounds how long one part, say the
-/// processes of an fflow that does not answer, can hold up the others.
+/// done by then is left to the next run. So the pause that an operator chose also bounds for how long one part, say the
+/// processes of an fflow that does not answer, begins anything while the others wait.
 const PART_WITHIN: Duration = Duration::from_secs(60);
 /// A batch that takes longer than this beyond a part's time is given up.
 const BATCH_WITHIN: Duration = Duration::from_secs(60);
@@ -198,8 +198,10 @@ impl Run {
             let swept = self.parts.sweep.send(SweepStrays { until }).await.map_err(gone)?;
             self.report.strays_gone += swept.map_or(0, |swept| swept.gone as u64);
             match swept {
-                Some(swept) if swept.gone == 0 => return Ok(Left::Nothing),
+                Some(swept) if swept.seen == 0 => return Ok(Left::Nothing),
                 _ if Instant::now() >= until => return Ok(Left::More),
+                // Those that are left cannot be ended now.
+                Some(swept) if swept.gone == 0 => return Ok(Left::Nothing),
                 Some(_) => {}
                 // The router is at it on its own account.
                 None => tokio::time::sleep(ROUTER_PAUSE).await,

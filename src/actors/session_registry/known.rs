@@ -2,7 +2,7 @@
 //!
 //! A hint may only say *store it*, and what is stored is compared with the locked rows, or judged again on them. A
 //! refusal, a wait or a repeat is never taken from here. A hint lives so short that only a session which somebody ends in
-//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned was silent for longer.
+//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned has committed nothing for longer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -56,8 +56,13 @@ impl Known {
 
     /// Time passes; called more often than hints are forgotten.
     pub(super) fn age(&mut self, now: Timestamp) {
-        if self.turned.until(now) >= self.life {
+        let since = self.turned.until(now);
+        if since >= self.life {
             self.turn(now);
+        }
+        // Nobody was here to age them: a process that was frozen.
+        if since >= 2 * self.life {
+            self.old.clear();
         }
     }
 

@@ -25,7 +25,7 @@ impl Settler {
 
     /// A delivery is here. They are told of in their order, each before it can be settled.
     pub fn delivered(&self, tag: u64) {
-        self.tags().open.insert(tag);
+        self.tags().delivered(tag);
     }
 
     /// Returns when the ack was sent, alone or with others.
@@ -37,11 +37,12 @@ impl Settler {
             return Err(BrokerError::Lost("acks cannot be sent".to_owned()));
         }
         let frames = self.tags().take();
+        // Whoever is dropped or fails in between leaves it so: what others wait for was not sent.
+        self.tags().is_lost = true;
         for Frame { tag, multiple } in frames {
-            let sent = in_time(self.channel.basic_ack(tag, BasicAckOptions { multiple })).await;
-            self.tags().is_lost = sent.is_err();
-            sent?;
+            in_time(self.channel.basic_ack(tag, BasicAckOptions { multiple })).await?;
         }
+        self.tags().is_lost = false;
         Ok(())
     }
 
@@ -77,10 +78,18 @@ struct Tags {
     open: BTreeSet<u64>,
     /// To be acked.
     due: BTreeSet<u64>,
+    /// The highest that was delivered.
+    last: u64,
     is_lost: bool,
 }
 
 impl Tags {
+    /// Tags count up by one: what the client has swallowed is open too, and is not acked with others.
+    fn delivered(&mut self, tag: u64) {
+        self.open.extend(self.last + 1..=tag);
+        self.last = self.last.max(tag);
+    }
+
     /// What acks everything that is due and nothing else: one frame for all before the first that is not due, and one for
     /// each behind it.
     fn take(&mut self) -> Vec<Frame> {
@@ -98,7 +107,7 @@ mod tests {
     use super::*;
 
     fn tags(open: impl IntoIterator<Item = u64>, due: impl IntoIterator<Item = u64>) -> Tags {
-        Tags { open: open.into_iter().collect(), due: due.into_iter().collect(), is_lost: false }
+        Tags { open: open.into_iter().collect(), due: due.into_iter().collect(), ..Tags::default() }
     }
 
     fn single(tag: u64) -> Frame {
@@ -129,6 +138,15 @@ mod tests {
         tags.due.insert(8);
         tags.open.insert(9);
         assert_eq!(tags.take(), [single(8)]);
+    }
+
+    #[test]
+    fn a_delivery_that_never_came_is_not_acked_with_others() {
+        let mut tags = Tags::default();
+        [1, 2, 4].into_iter().for_each(|tag| tags.delivered(tag));
+        tags.due.extend([1, 2, 4]);
+        assert_eq!(tags.take(), [Frame { tag: 2, multiple: true }, single(4)]);
+        assert_eq!(tags.open, BTreeSet::from([3]));
     }
 
     #[test]

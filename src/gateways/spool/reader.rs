@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
@@ -94,7 +95,7 @@ impl Reading<'_> {
             let end = start + body.len() as i64;
             if end > from {
                 let wanted = (from.max(start) - start) as usize..(to.min(end) - start) as usize;
-                gathered.add(body.slice(wanted));
+                gathered.add(&body, wanted);
             }
             if end > to {
                 return Ok(Some(Cursor { writer: run.place.writer, start, position, body: Some(body) }));
@@ -177,7 +178,8 @@ impl Reading<'_> {
     }
 }
 
-/// The bytes of one reading: what lies in one record is not copied.
+/// The bytes of one reading. What lies in one record is not copied, unless most of the record would be kept in memory for a
+/// small part of it.
 struct Gathered {
     wanted: usize,
     whole: Option<Bytes>,
@@ -189,15 +191,15 @@ impl Gathered {
         self.whole.as_ref().map_or(self.parts.len(), Bytes::len)
     }
 
-    fn add(&mut self, part: Bytes) {
-        if part.len() == self.wanted {
-            self.whole = Some(part);
+    fn add(&mut self, body: &Bytes, part: Range<usize>) {
+        if part.len() == self.wanted && body.len() <= 2 * part.len() {
+            self.whole = Some(body.slice(part));
             return;
         }
         if self.parts.capacity() == 0 {
             self.parts.reserve(self.wanted);
         }
-        self.parts.extend_from_slice(&part);
+        self.parts.extend_from_slice(&body[part]);
     }
 
     fn finish(self) -> Bytes {
