@@ -7,7 +7,7 @@ use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
 use sea_orm::TransactionTrait;
 
 use crate::client::answer;
-use crate::world::{Plan, SOON, World, bytes, sha256};
+use crate::world::{Plan, Replica, SOON, World, bytes, sha256};
 
 /// The servers of the run, but a broker of the test's own.
 async fn own_broker(workspace: &Workspace) -> (RabbitMq, Endpoints) {
@@ -47,6 +47,15 @@ async fn a_broker_that_restarts_in_mid_upload_loses_no_byte_and_no_topology() {
     assert_eq!(world.fflow.flow(&upload.session.to_string()).unwrap().sha256, sha256(&file));
 }
 
+/// Waits until a replica is not ready and says these words about it.
+async fn names(world: &World, replica: &Replica, words: &[&str]) {
+    let named = async || {
+        let (status, body) = replica.readyz().await;
+        status == 503 && words.iter().all(|word| body.contains(word))
+    };
+    world.wait(&format!("readiness to name {words:?}"), SOON, named).await;
+}
+
 #[tokio::test]
 async fn a_broker_that_is_absent_at_start_is_named_and_waited_for() {
     let workspace = Workspace::new("broker-absent").unwrap();
@@ -54,12 +63,7 @@ async fn a_broker_that_is_absent_at_start_is_named_and_waited_for() {
     let world = World::planned(Plan { endpoints: Some(endpoints), ..Plan::default() }).await;
     broker.stop().await.unwrap();
     let replica = world.replica_unready("one", &[]).await;
-    world
-        .wait("readiness to name the broker", SOON, async || {
-            let (status, body) = replica.readyz().await;
-            status == 503 && body.contains("amqp") && body.contains("refused")
-        })
-        .await;
+    names(&world, &replica, &["amqp", "refused"]).await;
     broker.restart().await.unwrap();
     broker.create_vhost(&world.sandbox.vhost).await.unwrap();
     replica.ready().await;
@@ -69,12 +73,7 @@ async fn a_broker_that_is_absent_at_start_is_named_and_waited_for() {
 async fn shared_tables_that_are_absent_are_named_waited_for_and_never_made() {
     let world = World::planned(Plan { columns: None, ..Plan::default() }).await;
     let replica = world.replica_unready("one", &[]).await;
-    world
-        .wait("readiness to name the tables", SOON, async || {
-            let (status, body) = replica.readyz().await;
-            status == 503 && body.contains("upload_sessions")
-        })
-        .await;
+    names(&world, &replica, &["upload_sessions"]).await;
     let public = "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public' AND $1::uuid IS NOT NULL";
     assert_eq!(world.text(public, uuid::Uuid::nil()).await.as_deref(), Some("0"));
     migration::shared_tables(&world.db, migration::ByteColumns::Integer).await.unwrap();
@@ -88,12 +87,7 @@ async fn a_database_that_is_absent_at_start_is_named_and_waited_for() {
     proxy.refuse(true).await.unwrap();
     let url = through(&world, proxy.port());
     let replica = world.replica_unready("one", &[("DB_CONNECTION_STRING", &url)]).await;
-    world
-        .wait("readiness to name the database", SOON, async || {
-            let (status, body) = replica.readyz().await;
-            status == 503 && body.contains("refused")
-        })
-        .await;
+    names(&world, &replica, &["refused"]).await;
     proxy.refuse(false).await.unwrap();
     replica.ready().await;
 }
@@ -109,12 +103,7 @@ async fn a_database_that_goes_away_while_a_replica_migrates_is_waited_for() {
     world.waits_for_a_lock().await;
     proxy.refuse(true).await.unwrap();
     proxy.cut();
-    world
-        .wait("readiness to name the database", SOON, async || {
-            let (status, body) = replica.readyz().await;
-            status == 503 && body.contains("database unavailable")
-        })
-        .await;
+    names(&world, &replica, &["database unavailable"]).await;
     proxy.refuse(false).await.unwrap();
     migrating.commit().await.unwrap();
     replica.ready().await;

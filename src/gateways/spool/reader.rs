@@ -224,3 +224,24 @@ impl Cursor {
             && (run.place.position..run.place.record_end).contains(&self.position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(record: usize, wanted: usize) -> (Bytes, Bytes) {
+        let body = Bytes::from(vec![7; record]);
+        let mut gathered = Gathered { wanted, whole: None, parts: BytesMut::new() };
+        gathered.add(&body, 1..1 + wanted);
+        (body, gathered.finish())
+    }
+
+    #[test]
+    fn a_block_that_is_most_of_its_record_is_not_copied_and_a_small_part_does_not_keep_it() {
+        let (body, block) = gathered(100, 50);
+        assert_eq!(block.as_ptr(), body[1..].as_ptr());
+        let (body, block) = gathered(1000, 50);
+        assert_ne!(block.as_ptr(), body[1..].as_ptr());
+        assert_eq!(block, body[1..51]);
+    }
+}
