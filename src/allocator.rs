@@ -2,7 +2,8 @@
 //!
 //! Left alone, glibc maps a large block anew and unmaps it when it is freed, until it has seen a freed one as large, and then
 //! gives free memory at the end of its heaps back again and again: wherever a large chunk passes, its pages are cleared
-//! and faulted in once more. It also keeps up to eight arenas per processor, each with free memory of its own. `mallopt` could say so at run time, but not without unsafe code.
+//! and faulted in once more. It also keeps up to eight arenas per processor, each with free memory of its own.
+//! `mallopt` could say so at run time, but not without unsafe code.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;

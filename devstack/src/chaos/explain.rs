@@ -42,8 +42,9 @@ pub(super) fn broken(upload: &Upload, struck: &[Struck]) -> Option<&'static str>
     None
 }
 
-/// By how much an upload expired too late. Its time begins anew whenever consuming does, before it was due and cleaned;
-/// `consuming` are the times since when the service says that it consumes. Only time in which somebody can clean counts.
+/// By how much an upload expired too late. Its time begins anew whenever consuming does, unless there was time enough to
+/// end it before; `consuming` are the times since when the service says that it consumes. Only time in which somebody
+/// can clean counts, and in which something can be abandoned: while nobody consumes nothing is.
 pub(super) fn late_expiry(
     upload: &Upload,
     outlived: Duration,
@@ -54,8 +55,9 @@ pub(super) fn late_expiry(
     let expired = last + outlived;
     let mut since = last;
     for anew in consuming {
-        if *anew <= since + VIDEO_TTL + TICK + BUSY {
-            since = since.max(*anew);
+        let in_time = time_to_clean(since + VIDEO_TTL, *anew, struck) <= TICK + BUSY;
+        if (since..=expired).contains(anew) && in_time {
+            since = *anew;
         }
     }
     let late = time_to_clean(since + VIDEO_TTL, expired, struck).checked_sub(TICK + BUSY)?;
@@ -74,14 +76,13 @@ fn time_to_clean(from: Duration, to: Duration, struck: &[Struck]) -> Duration {
     had + to.saturating_sub(at)
 }
 
-/// What keeps the only replica that cleans from it.
+/// What keeps the only replica that cleans from it, or everybody from consuming.
 fn stops_cleaning(fault: &Fault) -> bool {
     match fault {
         Fault::KillUploader(replica, _)
         | Fault::TerminateUploader(replica)
         | Fault::FreezeUploader(replica, _) => *replica == CLEANS,
-        Fault::RestartDatabase { .. } => true,
-        _ => hurts(fault, Link::UploaderDatabase(CLEANS)),
+        _ => fault.stops_all() || hurts(fault, Link::UploaderDatabase(CLEANS)),
     }
 }
 
@@ -202,6 +203,16 @@ mod tests {
         let begins = [Duration::from_secs(29), Duration::from_secs(300)];
         assert_eq!(late_expiry(&cut, Duration::from_secs(55), &begins, &[]), None);
         assert!(late_expiry(&cut, Duration::from_secs(311), &begins, &[]).is_some());
+    }
+
+    #[test]
+    fn an_upload_that_was_due_for_a_moment_only_before_nobody_consumed_has_its_time_anew() {
+        let cut = upload(Some(504), "");
+        let away = struck(Fault::RestartBroker { kill: true }, 32, 44);
+        let late =
+            |outlived| late_expiry(&cut, Duration::from_secs(outlived), &[Duration::from_secs(45)], &away);
+        assert_eq!(late(71), None);
+        assert_eq!(late(73), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A hint may only say *store it*, and what is stored is compared with the locked rows, or judged again on them. A
 //! refusal, a wait or a repeat is never taken from here. A hint lives so short that only a session which somebody ends in
-//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned has committed nothing for longer.
+//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned has committed nothing for
+//! longer.
 
 use std::collections::HashMap;
 use std::time::Duration;
