@@ -73,6 +73,9 @@ pub struct FflowForwarder {
     causes: BTreeMap<SessionId, TraceParent>,
     resting: Resting,
     claiming: bool,
+    /// The last claim found no room for all that it might have had: a slot that becomes free is filled at once.
+    crowded: bool,
+    filling: bool,
     /// Claims of a drain that are on their way back.
     handing_back: usize,
     polling: bool,
@@ -98,6 +101,8 @@ impl FflowForwarder {
             wanted: BTreeSet::new(),
             causes: BTreeMap::new(),
             claiming: false,
+            crowded: false,
+            filling: false,
             handing_back: 0,
             polling: false,
             beating: false,
@@ -151,7 +156,8 @@ impl Supervised for FflowForwarder {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.running.values().for_each(|running| running.feed.forsake.do_send(Forsake));
         self.running.clear();
-        (self.claiming, self.polling, self.beating, self.regained) = (false, false, false, None);
+        (self.claiming, self.filling, self.polling, self.beating) = (false, false, false, false);
+        self.regained = None;
         self.handing_back = 0;
     }
 }
@@ -183,7 +189,7 @@ impl Handler<SessionAdvanced> for FflowForwarder {
 impl Handler<FeedEnded> for FflowForwarder {
     type Result = ();
 
-    fn handle(&mut self, ended: FeedEnded, _: &mut Self::Context) {
+    fn handle(&mut self, ended: FeedEnded, ctx: &mut Self::Context) {
         let same = self.running.get(&ended.session).is_some_and(|running| running.epoch == ended.epoch);
         if same {
             self.running.remove(&ended.session);
@@ -192,15 +198,17 @@ impl Handler<FeedEnded> for FflowForwarder {
             self.resting.add(ended.session, clock::now(), fastrand::f64());
         }
         self.finish_drain();
+        self.fill(ctx);
     }
 }
 
 impl Handler<FeedWaits> for FflowForwarder {
     type Result = ();
 
-    fn handle(&mut self, waits: FeedWaits, _: &mut Self::Context) {
+    fn handle(&mut self, waits: FeedWaits, ctx: &mut Self::Context) {
         if let Some(running) = self.running.get_mut(&waits.session) {
             running.waiting = waits.waiting;
+            self.fill(ctx);
         }
     }
 }

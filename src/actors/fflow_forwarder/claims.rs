@@ -1,6 +1,7 @@
 //! Claiming sessions, and learning of what others did to their rows.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tracing::{debug, warn};
@@ -14,6 +15,8 @@ use crate::gateways::upload_store::StoreError;
 use crate::gateways::upload_store::feeds::{FeedRow, Guard, Wanted};
 use crate::messages::{Advance, Forsake};
 
+/// Slots that become free within this time are filled by one claim: with many waiting, each looks through all of them.
+const GATHER: Duration = Duration::from_millis(100);
 /// Idle flows dropped in one pass.
 const IDLE_BATCH: i64 = 100;
 
@@ -32,13 +35,26 @@ impl FflowForwarder {
         }
     }
 
+    /// A slot may be free now: sessions that found none before do not wait for the next sweep.
+    pub(super) fn fill(&mut self, ctx: &mut Context<Self>) {
+        if self.crowded && !self.filling {
+            self.filling = true;
+            ctx.run_later(GATHER, |forwarder, ctx| {
+                forwarder.filling = false;
+                forwarder.claim(None, ctx);
+            });
+        }
+    }
+
     fn claim(&mut self, only: Option<Vec<SessionId>>, ctx: &mut Context<Self>) {
         let slots = self.parts.config.max_feeds.saturating_sub(self.busy());
+        self.crowded |= slots == 0;
         let may = !self.draining && !self.claiming && slots > 0 && self.parts.keeper.is_valid();
         if !may {
             return;
         }
         self.claiming = true;
+        let all = only.is_none();
         let (me, store) = (self.parts.me, self.parts.store.clone());
         let resting = self.resting.sessions(clock::now());
         let except: Vec<SessionId> = self.running.keys().copied().chain(resting).collect();
@@ -49,7 +65,11 @@ impl FflowForwarder {
             let wanted = Wanted { me, except: &except, only, limit, start_bytes, from_expired };
             store.claim(&wanted).await
         };
-        ctx.spawn(claim.into_actor(self).map(|result, forwarder, ctx| forwarder.claimed(result, ctx)));
+        ctx.spawn(claim.into_actor(self).map(move |result, forwarder, ctx| {
+            let full = result.as_ref().is_ok_and(|claims| claims.len() >= slots);
+            forwarder.crowded = full || (forwarder.crowded && !all);
+            forwarder.claimed(result, ctx);
+        }));
     }
 
     fn claimed(&mut self, result: Result<Vec<Claim>, StoreError>, ctx: &mut Context<Self>) {
@@ -68,6 +88,7 @@ impl FflowForwarder {
         // Of what others have claimed.
         self.causes.retain(|session, _| self.wanted.contains(session));
         self.claim_wanted(ctx);
+        self.fill(ctx);
     }
 
     /// The claim was on its way when the drain began: its sessions go back as they were, and no feed begins.

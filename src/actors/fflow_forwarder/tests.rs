@@ -317,6 +317,21 @@ async fn an_ended_feed_frees_its_slot_unless_it_is_of_an_older_epoch() {
 }
 
 #[actix_rt::test]
+async fn what_found_no_slot_is_claimed_when_one_is_free_and_not_at_the_next_sweep() {
+    let world = World::with(|feed| (feed.max_feeds, feed.sweep) = (1, Duration::from_secs(3600)));
+    world.session(0, TOTAL).await;
+    world.session(1, TOTAL).await;
+    world.session(2, TOTAL).await;
+    world.leased().await;
+    (0..3).for_each(|number| world.advanced(number));
+    for number in 0..3 {
+        world.wait_until("it is claimed", || world.claims(number).len() == 1).await;
+        world.store.alter(session(number), |row| row.own.as_mut().unwrap().state = SessionState::Done);
+        world.forwarder.do_send(FeedEnded { session: session(number), epoch: Epoch(1), rest: false });
+    }
+}
+
+#[actix_rt::test]
 async fn a_live_owner_keeps_its_session_and_a_silent_one_loses_it() {
     let world = World::new();
     world.store.lease(other(), NEVER);
