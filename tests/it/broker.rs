@@ -1,7 +1,7 @@
 //! The broker gateway against a real RabbitMQ: the topology, both directions, and every way a link ends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devstack::{Endpoints, RabbitMq, Sandbox, TcpProxy, Workspace, wait_until};
 use futures_util::StreamExt;
@@ -226,6 +226,36 @@ async fn a_pause_stops_deliveries_and_leaves_those_that_are_here_valid() {
     let (tag, of_b) = delivery(link.as_ref()).await;
     assert_eq!(of_b.headers.correlation, Field::Text(b"b".to_vec()));
     link.ack(tag).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn however_often_consuming_pauses_deliveries_come_in_the_broker_s_order() {
+    const COUNT: u16 = 20_000;
+    const PAUSES: usize = 10;
+    let bench = &Bench::new().await;
+    let link = bench.link_with(|settings| settings.prefetch = COUNT).await;
+    link.consume(false).await.unwrap();
+    join_all((0..COUNT).map(|number| async move { bench.send(&number.to_string(), b"x").await })).await;
+    // A thread with much else to do: deliveries come faster than it takes them on.
+    let busy = actix_rt::spawn(async {
+        loop {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(20) {}
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..PAUSES {
+        link.consume(true).await.unwrap();
+        link.consume(false).await.unwrap();
+    }
+    link.consume(true).await.unwrap();
+    busy.abort();
+    let mut tags = Vec::new();
+    for _ in 0..COUNT {
+        tags.push(delivery(link.as_ref()).await.0);
+    }
+    let turned = tags.windows(2).find(|pair| pair[0] > pair[1]);
+    assert!(turned.is_none(), "delivery {turned:?}");
 }
 
 #[actix_rt::test]

@@ -49,17 +49,45 @@ fn adhoc() {
     let faults: u8 = std::env::var("FAULTS").unwrap().parse().unwrap();
     let wanted = std::env::var("MUTANT").unwrap();
     use Safeguard::*;
-    let all = [GuardEpoch, GuardOwner, GuardGeneration, GuardState, NumberClearsAddress, NumberClearsFed, NumberClearsFinish,
-        SettledTakesFinishBack, PausedFeedsCompare, LeaseBeforeSpeaking, ReadAsksForTheOwner, FencedLeavesStray, ExpiryRaisesEpoch,
-        ExpiryClearsOwner, IdleDropUnsettles, ClaimClearsSettled];
+    let all = [
+        GuardEpoch,
+        GuardOwner,
+        GuardGeneration,
+        GuardState,
+        NumberClearsAddress,
+        NumberClearsFed,
+        NumberClearsFinish,
+        SettledTakesFinishBack,
+        PausedFeedsCompare,
+        LeaseBeforeSpeaking,
+        ReadAsksForTheOwner,
+        FencedLeavesStray,
+        ExpiryRaisesEpoch,
+        ExpiryClearsOwner,
+        IdleDropUnsettles,
+        ClaimClearsSettled,
+    ];
     let safeguard = all.into_iter().find(|one| format!("{one:?}") == wanted);
     let road = Road::new(faults, safeguard);
     use stateright::{Checker, HasDiscoveries, Model};
     let began = std::time::Instant::now();
-    let checker = road.checker().threads(1).timeout(std::time::Duration::from_secs(std::env::var("LIMIT").unwrap().parse().unwrap()))
+    let checker = road
+        .checker()
+        .threads(1)
+        .timeout(std::time::Duration::from_secs(std::env::var("LIMIT").unwrap().parse().unwrap()))
         .finish_when(HasDiscoveries::AnyFailures);
-    let checker: Box<dyn Checker<Road>> = if std::env::var("DFS").is_ok() { Box::new(checker.spawn_dfs().join()) } else { Box::new(checker.spawn_bfs().join()) };
-    println!("{wanted} {faults}: {} states, depth {}, {:.1} s, done {}", checker.unique_state_count(), checker.max_depth(), began.elapsed().as_secs_f64(), checker.is_done());
+    let checker: Box<dyn Checker<Road>> = if std::env::var("DFS").is_ok() {
+        Box::new(checker.spawn_dfs().join())
+    } else {
+        Box::new(checker.spawn_bfs().join())
+    };
+    println!(
+        "{wanted} {faults}: {} states, depth {}, {:.1} s, done {}",
+        checker.unique_state_count(),
+        checker.max_depth(),
+        began.elapsed().as_secs_f64(),
+        checker.is_done()
+    );
     for (name, path) in checker.discoveries() {
         let actions = path.clone().into_actions();
         let last = path.into_states().pop().unwrap();

@@ -33,6 +33,7 @@ pub const LIVE: &str = "once faults stop, every upload ends and nothing is left 
 pub struct Road {
     pub faults: u8,
     pub without: Option<Safeguard>,
+    begin: World,
     pub rules: Rules,
     pub allowed: AllowList,
     pub session: SessionId,
@@ -47,7 +48,24 @@ impl Road {
         let allowed = AllowList::new([BASE]);
         let names: Vec<FlowName> = (0..GENERATIONS).map(|at| Generation(at).name(session)).collect();
         let urls = names.iter().map(|name| route::from_answer(BASE, name, &allowed).unwrap()).collect();
-        Road { faults, without, rules: rules(), allowed, session, names, urls, endings: Endings::default() }
+        let (begin, rules, endings) = (World::new(), rules(), Endings::default());
+        Road { faults, without, begin, rules, allowed, session, names, urls, endings }
+    }
+
+    /// The model from a moment on to which `story` led; what went wrong in it does not count as a fault.
+    pub fn after(story: &[Action], faults: u8, without: Option<Safeguard>) -> Self {
+        let mut road = Road::new(faults, without);
+        let mut world = road.begin.clone();
+        for action in story {
+            let mut offered = Vec::new();
+            road.offer(&world, &mut offered);
+            assert!(offered.contains(action), "{action:?} cannot happen here: {offered:?}");
+            road.carry_out(&mut world, *action);
+            road.forget(&mut world);
+            world.faults = 0;
+        }
+        road.begin = world;
+        road
     }
 
     /// Whether this safeguard is taken out.
@@ -97,7 +115,7 @@ impl Model for Road {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new()]
+        vec![self.begin.clone()]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
