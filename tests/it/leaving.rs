@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use devstack::{Signal, TcpProxy};
 use futures_util::future::join_all;
 use peers::recording::{CallKind, Fault, FaultRule};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::time::MissedTickBehavior;
 
 use crate::client::Client;
@@ -248,4 +249,24 @@ async fn a_replica_whose_database_is_silent_leaves_cleanly_all_the_same() {
     replica.process.signal(Signal::SIGTERM).unwrap();
     let status = replica.process.wait_exit(SOON).await.unwrap();
     assert!(status.success(), "{status}: {}", replica.process.log_tail(40));
+}
+
+#[tokio::test]
+async fn a_replica_whose_last_questions_are_not_answered_in_time_leaves_cleanly_all_the_same() {
+    let world = World::new().await;
+    let settings = [
+        ("UPLOADER_SHUTDOWN_DEADLINE", "2s"),
+        ("UPLOADER_REPLICA_SHUTDOWN_SETTLE", "1s"),
+        ("UPLOADER_REPLICA_SHUTDOWN_RELEASE", "1s"),
+    ];
+    let replica = world.replica_unready("one", &settings).await;
+    replica.ready().await;
+    let locked = world.db.begin().await.unwrap();
+    locked.execute_unprepared("LOCK TABLE uploader.replica IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    world.waits_for_a_lock().await;
+    replica.process.signal(Signal::SIGTERM).unwrap();
+    let status = replica.process.wait_exit(SOON).await.unwrap();
+    let log = replica.process.log_tail(40);
+    assert!(status.success() && !log.contains("panicked"), "{status}: {log}");
+    locked.rollback().await.unwrap();
 }
