@@ -21,7 +21,7 @@ test: build ## every test, with servers of its own
 	$(DEVSTACK) exec -- cargo test --workspace
 
 model: ## every state of three small worlds, with wider bounds than `make test` has
-	MODEL_BOUNDS=wide cargo test -p uploader-v4 --test model -- --nocapture
+	MODEL_BOUNDS=wide cargo test --release -p uploader-v4 --test model -- --nocapture --test-threads=1
 
 janitor-load: build ## 100,000 abandoned videos cleaned while uploads go on; VIDEOS=number
 	JANITOR_VIDEOS=$(or $(VIDEOS),100000) $(DEVSTACK) exec -- \

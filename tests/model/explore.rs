@@ -47,7 +47,10 @@ where
     M::Action: Debug + Clone + PartialEq,
 {
     let began = Instant::now();
-    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let builder = model.checker().finish_when(HasDiscoveries::AnyFailures);
+    // Depth first keeps little in memory beside the states it has seen; breadth first finds a short way to what is broken.
+    let checker: Box<dyn Checker<M>> =
+        if wide() { Box::new(builder.spawn_dfs().join()) } else { Box::new(builder.spawn_bfs().join()) };
     let (states, steps) = (checker.unique_state_count(), checker.state_count());
     let depth = checker.max_depth();
     println!("{name}: {states} states, {steps} steps, depth {depth}, {:.1} s", began.elapsed().as_secs_f64());

@@ -9,7 +9,7 @@ use uploader_v4::gateways::upload_store::StoreError;
 use uploader_v4::gateways::upload_store::chunks::{ChunkStore, Outcome};
 use uploader_v4::gateways::upload_store::feeds::{FeedRow, FeedStore, PgFeedStore, Written};
 
-use super::stage::{At, ONE, Stage, TWO, connect, guard, id, replica, rows};
+use super::stage::{At, ONE, Stage, TWO, connect, guard, id, replica};
 use super::writer::{Writer, facts, judge, terms};
 use crate::world::{Upload, bytes};
 
@@ -122,19 +122,18 @@ async fn a_chunk_cut_off_in_its_commit_is_answered_only_when_its_rows_can_be_loc
     assert_eq!(stage.world.committed(&upload).await, 1000);
 }
 
-/// Two statements are needed where a decision depends on other rows than the locked one; a single row may be read by the
+/// Two statements are needed where a decision depends on other rows than the locked one; a single row is read by the
 /// statement that locks it, for PostgreSQL reads it anew after it had to wait.
 #[tokio::test]
-async fn the_locked_row_itself_may_be_read_by_the_statement_that_locks_it() {
+async fn a_row_that_was_waited_for_is_read_as_its_writer_left_it() {
     let stage = Stage::new().await;
     let upload = stage.one_sealed().await;
     let me = replica();
     let claim = stage.claim(me, &upload).await;
     let gate = stage.gate(At::Commit("UPDATE ON uploader.session")).await;
     let store = PgFeedStore::new(stage.one.clone());
-    let in_one = "SELECT state FROM uploader.session WHERE session_id = $1 FOR NO KEY UPDATE";
-    let read = rows(&stage.two, in_one, [upload.session.into()]);
+    let read = with_lock(&stage.two, &upload);
     let crossed = stage.cross(gate, store.complete(guard(me, &claim), &claim), read).await;
     assert!(crossed.waited && crossed.one.unwrap() == Written::Done);
-    assert_eq!(crossed.two[0].try_get::<String>("", "state").unwrap(), "DONE");
+    assert_eq!(crossed.two.state, SessionState::Done);
 }

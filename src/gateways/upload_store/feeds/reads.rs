@@ -1,6 +1,6 @@
 //! What feeds read.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult};
 
 use super::super::StoreError;
 use super::super::rows::{self, get};
@@ -23,18 +23,13 @@ pub(super) async fn rows(
     found.iter().map(feed_row).filter(|row| !matches!(row, Err(StoreError::Refused(_)))).collect()
 }
 
-/// The lock is taken in one statement and the row read in the next: the first would read what was there before it
-/// had to wait.
+/// A row that a locking read has to wait for is read in its newest version, unlike rows that are read beside it.
 pub(super) async fn row_locked(
     db: &DatabaseConnection,
     session: SessionId,
 ) -> Result<Option<FeedRow>, StoreError> {
-    let transaction = db.begin().await?;
-    let lock = "SELECT 1 AS one FROM uploader.session WHERE session_id = $1 FOR NO KEY UPDATE";
-    transaction.query_all_raw(statement(lock, [session.0.into()])).await?;
-    let query = format!("SELECT {COLUMNS} FROM uploader.session WHERE session_id = $1");
-    let found = transaction.query_one_raw(statement(&query, [session.0.into()])).await?;
-    transaction.commit().await?;
+    let query = format!("SELECT {COLUMNS} FROM uploader.session WHERE session_id = $1 FOR NO KEY UPDATE");
+    let found = db.query_one_raw(statement(&query, [session.0.into()])).await?;
     found.as_ref().map(feed_row).transpose()
 }
 
