@@ -134,12 +134,12 @@ impl Handler<AdmitChunk> for SessionRegistry {
     fn handle(&mut self, message: AdmitChunk, ctx: &mut Self::Context) {
         metrics::taken_up("SessionRegistry");
         let id = message.chunk.facts.session;
-        let next = self.known_to_be_next(&message);
+        let next = self.known_to_be_next(&message.chunk.facts);
         let lane = self.lanes.entry(id).or_default();
         let alone = lane.is_empty() && !lane.looking;
         lane.push(Held::new(message.chunk, message.ticket, clock::now()));
         match next.filter(|_| alone) {
-            Some(session) => self.evaluate(id, &session, 0, ctx),
+            Some(known) => self.evaluate(id, &known.session, 0, ctx),
             None => {
                 self.ask_look(id);
                 self.look(ctx);
@@ -211,7 +211,7 @@ impl SessionRegistry {
                 }
                 self.evaluate(*id, &session, look.reserved, ctx);
                 let run = look.last_runs.remove(id);
-                self.known.put(*id, Progress { session, run }, clock::now());
+                self.known.saw(*id, Progress { session, run, supposed: false }, clock::now());
             }),
             // The patrol asks again; a long outage is told at its 1st, 2nd, 4th, 8th .. failure.
             Err(error) if self.failed_looks.is_power_of_two() => {

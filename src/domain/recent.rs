@@ -39,13 +39,12 @@ impl Recent {
 
     /// How `uploader.session.recent` stores it: 28 bytes a chunk, oldest first.
     pub fn pack(&self) -> Vec<u8> {
-        let mut packed = Vec::with_capacity(self.0.len() * ENTRY_BYTES);
-        for entry in &self.0 {
-            packed.extend_from_slice(&entry.start.to_be_bytes());
-            packed.extend_from_slice(&entry.size.to_be_bytes());
-            packed.extend_from_slice(&entry.digest.to_be_bytes());
-        }
-        packed
+        self.0.iter().flat_map(Entry::pack).collect()
+    }
+
+    /// What a chunk adds to it.
+    pub fn packed(chunk: &ChunkFacts) -> Vec<u8> {
+        Entry::of(chunk).pack().to_vec()
     }
 
     /// Reads it back; `None` for a length that [`Recent::pack`] never writes.
@@ -59,6 +58,14 @@ impl Recent {
 impl Entry {
     fn of(chunk: &ChunkFacts) -> Self {
         Entry { start: chunk.start, size: chunk.size, digest: chunk.digest }
+    }
+
+    fn pack(&self) -> [u8; ENTRY_BYTES] {
+        let mut packed = [0; ENTRY_BYTES];
+        packed[..8].copy_from_slice(&self.start.to_be_bytes());
+        packed[8..12].copy_from_slice(&self.size.to_be_bytes());
+        packed[12..].copy_from_slice(&self.digest.to_be_bytes());
+        packed
     }
 
     fn read(bytes: &[u8; ENTRY_BYTES]) -> Self {

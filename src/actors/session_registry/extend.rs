@@ -5,25 +5,33 @@ use actix::prelude::*;
 use super::SessionRegistry;
 use super::commit::BATCH_MAX;
 use super::lane::Held;
-use crate::domain::session::{self, Next, Session};
-use crate::gateways::upload_store::chunks::Extension;
-use crate::messages::AdmitChunk;
+use crate::domain::chunk::ChunkFacts;
+use crate::domain::session::{self, Next};
+use crate::gateways::upload_store::chunks::{Extension, Progress};
 
 impl SessionRegistry {
-    /// The session as last seen here, if by that the chunk is to be stored: it needs no look then.
-    pub(super) fn known_to_be_next(&self, message: &AdmitChunk) -> Option<Session> {
-        let facts = &message.chunk.facts;
-        let session = &self.known.get(facts.session)?.session;
-        let (_, next) = session::decide(session, facts, &self.parts.terms(0));
-        matches!(next, Next::Accept(_)).then(|| session.clone())
+    /// The session as last seen here, if by that the chunk is to be stored: it needs no look then. Of a session whose
+    /// chunks replicas take in turn, it is supposed that others stored what is missing: the chunk's place is compared
+    /// when it is written.
+    pub(super) fn known_to_be_next(&self, facts: &ChunkFacts) -> Option<Progress> {
+        let terms = self.parts.terms(0);
+        let next = |seen: &Progress| {
+            let (_, next) = session::decide(&seen.session, facts, &terms);
+            matches!(next, Next::Accept(_))
+        };
+        let seen = self.known.get(facts.session)?;
+        if next(seen) {
+            return Some(seen.clone());
+        }
+        self.known.supposed(facts.session, facts.start).filter(next)
     }
 
     /// What a durable chunk makes of its session, if that is known and no status turns.
     pub(super) fn extension(&self, held: &Held) -> Option<Extension> {
         let stored = held.stored.as_ref()?;
-        let seen = self.known.get(held.facts.session)?;
+        let seen = self.known_to_be_next(&held.facts)?;
         let terms = self.parts.terms(0);
-        Extension::of(seen, stored, |session, stored| session::decide(session, &stored.facts(), &terms))
+        Extension::of(&seen, stored, |session, stored| session::decide(session, &stored.facts(), &terms))
     }
 
     /// One statement at a time; whatever becomes durable meanwhile is the next batch. A chunk whose session was not as

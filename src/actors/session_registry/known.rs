@@ -20,9 +20,15 @@ const HALF: usize = 4096;
 /// The newest hints: the young half becomes the old one, and that is forgotten.
 pub(super) struct Known {
     life: Duration,
-    young: HashMap<SessionId, Progress>,
-    old: HashMap<SessionId, Progress>,
+    young: HashMap<SessionId, Hint>,
+    old: HashMap<SessionId, Hint>,
     turned: Timestamp,
+}
+
+struct Hint {
+    seen: Progress,
+    /// Others stored bytes of it between two chunks that were stored here.
+    shared: bool,
 }
 
 impl Known {
@@ -34,19 +40,42 @@ impl Known {
 
     /// The session as it was here a moment ago.
     pub(super) fn get(&self, id: SessionId) -> Option<&Progress> {
+        self.hint(id).map(|hint| &hint.seen)
+    }
+
+    /// The session as it is if others, who share it, have stored its bytes up to `start`.
+    pub(super) fn supposed(&self, id: SessionId, start: i64) -> Option<Progress> {
+        let hint = self.hint(id).filter(|hint| hint.shared && committed(&hint.seen) < start)?;
+        Some(hint.seen.supposing(start))
+    }
+
+    /// A session was committed here.
+    pub(super) fn put(&mut self, id: SessionId, seen: Progress, now: Timestamp) {
+        let shared = self.hint(id).is_some_and(|hint| hint.shared);
+        self.insert(id, Hint { seen, shared }, now);
+    }
+
+    /// A look showed a session.
+    pub(super) fn saw(&mut self, id: SessionId, seen: Progress, now: Timestamp) {
+        let moved = |hint: &Hint| hint.shared || committed(&hint.seen) < committed(&seen);
+        let shared = self.hint(id).is_some_and(moved);
+        self.insert(id, Hint { seen, shared }, now);
+    }
+
+    fn hint(&self, id: SessionId) -> Option<&Hint> {
         self.young.get(&id).or_else(|| self.old.get(&id))
     }
 
-    /// A session was seen or committed. One that takes no more chunks is forgotten.
-    pub(super) fn put(&mut self, id: SessionId, seen: Progress, now: Timestamp) {
-        let open = seen.session.own.as_ref().is_some_and(|own| own.state == SessionState::Open);
+    /// One that takes no more chunks is forgotten.
+    fn insert(&mut self, id: SessionId, hint: Hint, now: Timestamp) {
+        let open = hint.seen.session.own.as_ref().is_some_and(|own| own.state == SessionState::Open);
         if !open {
             return self.forget(id);
         }
         if self.young.len() >= HALF {
             self.turn(now);
         }
-        self.young.insert(id, seen);
+        self.young.insert(id, hint);
     }
 
     /// A hint was wrong, or may be.
@@ -73,6 +102,10 @@ impl Known {
     }
 }
 
+fn committed(seen: &Progress) -> i64 {
+    seen.session.own.as_ref().map_or(0, |own| own.committed)
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -83,7 +116,13 @@ mod tests {
 
     fn session(state: SessionState) -> Progress {
         let own = OwnRow { state, committed: 1, recent: Recent::default(), last_error: None, owner: None };
-        Progress { session: Session { own: Some(own), ..Session::default() }, run: None }
+        Progress { session: Session { own: Some(own), ..Session::default() }, ..Progress::default() }
+    }
+
+    fn at(committed: i64) -> Progress {
+        let mut seen = session(SessionState::Open);
+        seen.session.own.as_mut().unwrap().committed = committed;
+        seen
     }
 
     fn id(number: u128) -> SessionId {
@@ -97,6 +136,22 @@ mod tests {
         assert!(known.get(id(1)).is_some());
         known.put(id(1), session(SessionState::Sealed), Timestamp(2));
         assert!(known.get(id(1)).is_none());
+    }
+
+    #[test]
+    fn only_of_a_session_that_others_were_seen_to_extend_more_of_it_is_supposed() {
+        let (mut known, now) = (Known::new(LIFE * 4), Timestamp(1));
+        let supposed = |known: &Known, start| known.supposed(id(1), start).map(|seen| committed(&seen));
+        known.put(id(1), at(10), now);
+        known.saw(id(1), at(10), now);
+        assert_eq!(supposed(&known, 30), None, "nobody else stored any");
+        known.saw(id(1), at(20), now);
+        known.put(id(1), at(30), now);
+        assert_eq!(supposed(&known, 40), Some(40));
+        assert_eq!(supposed(&known, 20), None, "it is further than that");
+        known.forget(id(1));
+        known.saw(id(1), at(40), now);
+        assert_eq!(supposed(&known, 50), None, "it was wrong once");
     }
 
     #[test]

@@ -98,7 +98,18 @@ impl World {
     }
 
     fn with(change: impl FnOnce(&mut Setting, &MemorySpool)) -> Self {
-        let (store, spool, readiness) = (MemoryStore::default(), MemorySpool::default(), Readiness::new());
+        let (store, spool) = (MemoryStore::default(), MemorySpool::default());
+        (0..8).for_each(|number| store.put(session(number), shared(number)));
+        Self::on(store, spool, change)
+    }
+
+    /// Another replica on the same neighbours.
+    fn beside(&self) -> Self {
+        Self::on(self.store.clone(), self.spool.clone(), |_, _| {})
+    }
+
+    fn on(store: MemoryStore, spool: MemorySpool, change: impl FnOnce(&mut Setting, &MemorySpool)) -> Self {
+        let readiness = Readiness::new();
         let mut setting = setting();
         change(&mut setting, &spool);
         let desk = Desk::default();
@@ -118,9 +129,7 @@ impl World {
             ctx.set_mailbox_capacity(512);
             SessionRegistry::new(parts)
         });
-        let world = World { store, spool, desk, readiness, probe, registry };
-        (0..8).for_each(|number| world.store.put(session(number), shared(number)));
-        world
+        World { store, spool, desk, readiness, probe, registry }
     }
 
     /// Sends the chunk `[start, start + size)` of a session; its tag names it in the answers.
@@ -249,6 +258,45 @@ async fn a_whole_file_seals_its_session() {
     world.wait_until("the end is told", || world.advances(0).last() == Some(&(TOTAL, true))).await;
     assert_eq!(world.store.row(session(0)).unwrap().flow_status, FlowStatus::Processing);
     world.check();
+}
+
+#[actix_rt::test]
+async fn of_a_session_that_two_replicas_take_in_turn_only_the_first_chunks_need_a_look() {
+    let one = World::new();
+    let two = one.beside();
+    let looks_until = async |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let world = if number % 2 == 0 { &one } else { &two };
+            world.send(0, number, number as i64 * 100, 100);
+            world.acked(number).await;
+        }
+        one.store.count(Call::Look)
+    };
+    let looks = looks_until(0..4).await;
+    assert_eq!(looks_until(4..8).await, looks);
+    assert_eq!(one.stored(0).await, whole(800));
+    one.send(0, 8, 700, 100);
+    one.acked(8).await;
+    assert_eq!(one.committed(0), 800, "a duplicate of what the other one stored");
+    one.check();
+}
+
+#[actix_rt::test]
+async fn a_chunk_that_comes_before_what_others_were_supposed_to_have_stored_waits_for_it() {
+    let one = World::new();
+    let two = one.beside();
+    for number in 0..5 {
+        let world = if number % 2 == 0 { &one } else { &two };
+        world.send(0, number, number as i64 * 100, 100);
+        world.acked(number).await;
+    }
+    one.send(0, 6, 600, 100);
+    one.wait_until("it is durable, and not yet its turn", || one.spool.appends() == 6).await;
+    two.send(0, 5, 500, 100);
+    two.acked(5).await;
+    one.acked(6).await;
+    assert_eq!((one.stored(0).await, one.spool.appends()), (whole(700), 7));
+    one.check();
 }
 
 #[actix_rt::test]

@@ -54,6 +54,19 @@ pub struct Progress {
     pub session: Session,
     /// The last run, if there is one.
     pub run: Option<Run>,
+    /// Only supposed: somebody else is taken to have stored all bytes before `committed`. The newest chunks and the last
+    /// run are not known then.
+    pub supposed: bool,
+}
+
+impl Progress {
+    /// The same session as it is once others have stored its bytes up to `start`.
+    pub fn supposing(&self, start: i64) -> Progress {
+        let mut session = self.session.clone();
+        session.own.iter_mut().for_each(|own| own.committed = start);
+        session.shared.iter_mut().for_each(|shared| shared.uploaded_bytes = start);
+        Progress { session, run: None, supposed: true }
+    }
 }
 
 /// Admits chunks: the only way to change how far an upload has come.
@@ -259,7 +272,9 @@ fn judge_one(
     };
     let run = Run::holding(locked.look.last_runs.get(&id), &stored.facts(), stored.place());
     match writes::Change::new(id, &before, &after, shared, run) {
-        Some(change) => (Outcome::Committed(Progress { session: after, run: Some(run) }), Some(change)),
+        Some(change) => {
+            (Outcome::Committed(Progress { session: after, run: Some(run), supposed: false }), Some(change))
+        }
         None => (Outcome::NotNow, None),
     }
 }

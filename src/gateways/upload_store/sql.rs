@@ -46,6 +46,11 @@ pub(super) fn bigint_array(numbers: impl Iterator<Item = i64>) -> Value {
     array(ArrayType::BigInt, numbers.map(Value::from))
 }
 
+/// `bool[]`
+pub(super) fn bool_array(answers: impl Iterator<Item = bool>) -> Value {
+    array(ArrayType::Bool, answers.map(Value::from))
+}
+
 /// `text[]`
 pub(super) fn text_array(texts: impl Iterator<Item = String>) -> Value {
     array(ArrayType::String, texts.map(Value::from))

@@ -93,7 +93,9 @@ impl Tables {
         let Some(row) = row.filter(|row| !row.locked && extension.fits(&row.session())) else {
             return Outcome::NotNow;
         };
-        let after = extension.after(row.owner());
+        let mut recent = row.session().own.map(|own| own.recent).unwrap_or_default();
+        recent.remember(extension.chunk());
+        let after = extension.after(row.owner(), Some(recent));
         row.own = after.session.own.clone();
         row.shared = after.session.shared;
         row.put_run(after.run);
@@ -122,7 +124,7 @@ impl Tables {
         }
         let run = row.append(stored);
         row.last_activity = clock::now();
-        Outcome::Committed(Progress { session: after, run: Some(run) })
+        Outcome::Committed(Progress { session: after, run: Some(run), supposed: false })
     }
 }
 

@@ -36,6 +36,28 @@ async fn a_row_that_somebody_holds_is_passed_over() {
     }
 }
 
+#[tokio::test]
+async fn what_others_were_supposed_to_have_stored_is_known_once_the_chunk_is_written() {
+    const PIECE: usize = 100;
+    let stage = Stage::new().await;
+    let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
+    let [upload] = begun(&stage, &one).await;
+    let seen = one.seen(&upload).await;
+    let file = bytes(4, 4000);
+    for start in (1000..3000).step_by(PIECE) {
+        let next = two.extension(&upload, start, &file[start..start + PIECE]).await;
+        assert!(matches!(two.extend(&[next]).await[..], [Outcome::Committed(_)]), "{start}");
+    }
+    let last = &file[3000..3000 + PIECE];
+    let supposed = one.extension_of(&seen.supposing(3000), &upload, 3000, last).await;
+    let [Outcome::Committed(now)] = &one.extend(&[supposed]).await[..] else {
+        panic!("others did store it");
+    };
+    assert_eq!(*now, one.seen(&upload).await);
+    let newest = now.session.own.as_ref().unwrap().recent.chunks().map(|(start, ..)| start);
+    assert!(newest.eq((1500..=3000).step_by(PIECE)), "sixteen of them");
+}
+
 /// All that a chunk in the middle is decided by, the clause that compares it, and how it becomes another.
 const COMPARED: [(&str, &str); 7] = [
     (

@@ -37,14 +37,26 @@ impl Writer {
     pub async fn seen(&self, upload: &Upload) -> Progress {
         let mut look = self.store.look(&[id(upload)]).await.unwrap();
         let run = look.last_runs.remove(&id(upload));
-        Progress { session: look.sessions.remove(&id(upload)).unwrap(), run }
+        Progress { session: look.sessions.remove(&id(upload)).unwrap(), run, supposed: false }
     }
 
     /// A chunk in the middle, admitted and durable, for a session as it is seen now.
     pub async fn extension(&self, upload: &Upload, start: usize, body: &[u8]) -> Extension {
+        let seen = self.seen(upload).await;
+        self.extension_of(&seen, upload, start, body).await
+    }
+
+    /// The same for a session that is taken to be as `seen`.
+    pub async fn extension_of(
+        &self,
+        seen: &Progress,
+        upload: &Upload,
+        start: usize,
+        body: &[u8],
+    ) -> Extension {
         let stored = self.stored(upload, start, body).await;
         let judge = |session: &Session, stored: &Stored| judge(session, stored, 0);
-        Extension::of(&self.seen(upload).await, &stored, judge).expect("a chunk in the middle")
+        Extension::of(seen, &stored, judge).expect("a chunk in the middle")
     }
 
     /// Commits chunks in the middle as the registry does: their rows compared under their locks.

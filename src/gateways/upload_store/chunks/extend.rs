@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Value};
 
 use super::{Outcome, Progress};
+use crate::domain::chunk::ChunkFacts;
 use crate::domain::ids::{ReplicaId, SessionId};
+use crate::domain::recent::Recent;
 use crate::domain::run::Run;
 use crate::domain::session::{Next, OwnRow, Session, SharedRows};
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
@@ -19,9 +21,11 @@ use crate::gateways::upload_store::sql::{self, bigint_array, bytes_array, statem
 pub struct Extension {
     id: SessionId,
     before: i64,
+    chunk: ChunkFacts,
     own: OwnRow,
     shared: SharedRows,
     run: Run,
+    supposed: bool,
 }
 
 impl Extension {
@@ -40,9 +44,10 @@ impl Extension {
             == Some(SharedRows { uploaded_bytes: before.committed, ..shared })
             && shared.flow_status == FlowStatus::Uploading
             && shared.video_status == VideoStatus::Uploading;
-        let run = Run::holding(seen.run.as_ref(), &stored.facts(), stored.place());
-        let (id, before) = (stored.facts().session, before.committed);
-        (plain && uploading).then_some(Extension { id, before, own, shared, run })
+        let chunk = stored.facts();
+        let run = Run::holding(seen.run.as_ref(), &chunk, stored.place());
+        let (id, before, supposed) = (chunk.session, before.committed, seen.supposed);
+        (plain && uploading).then_some(Extension { id, before, chunk, own, shared, run, supposed })
     }
 
     /// Which session.
@@ -59,21 +64,28 @@ impl Extension {
         open && session.shared == Some(SharedRows { uploaded_bytes: self.before, ..self.shared })
     }
 
-    /// The session once it is written, fed by `owner`.
-    pub fn after(&self, owner: Option<ReplicaId>) -> Progress {
-        let own = OwnRow { owner, ..self.own.clone() };
+    /// The chunk that does it.
+    pub fn chunk(&self) -> &ChunkFacts {
+        &self.chunk
+    }
+
+    /// The session once it is written: fed by `owner`, and its newest chunks, where they were not known before.
+    pub fn after(&self, owner: Option<ReplicaId>, recent: Option<Recent>) -> Progress {
+        let mut own = OwnRow { owner, ..self.own.clone() };
+        own.recent = recent.unwrap_or(own.recent);
         let session = Session { own: Some(own), shared: Some(self.shared), unreadable: None };
-        Progress { session, run: Some(self.run) }
+        Progress { session, run: Some(self.run), supposed: false }
     }
 }
 
 /// `s` and `u` are the rows that are as they were seen: PostgreSQL compares a locked row in its newest version. All
 /// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
-/// A row that is held or different is left out, and so is all that would be written for it.
+/// A row that is held or different is left out, and so is all that would be written for it. The newest chunks are kept
+/// as `domain::recent` does: 28 bytes each, the oldest of more than 16 dropped.
 pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
-         $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[]) \
-         AS b(id, before, total, committed, recent, start, length, writer, position, record_end)), \
+         $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
+         AS b(id, before, total, committed, chunk, start, length, writer, position, record_end, supposed)), \
      s AS MATERIALIZED (SELECT s.session_id AS id, b.before, b.total FROM uploader.session s \
          JOIN b ON b.id = s.session_id WHERE s.state = 'OPEN' AND s.committed = b.before \
          ORDER BY s.session_id FOR NO KEY UPDATE OF s SKIP LOCKED), \
@@ -81,46 +93,50 @@ pub const EXTEND: &str = "WITH \
          JOIN videos v ON v.id = f.video_id WHERE u.uploaded_bytes = s.before AND u.total_bytes = s.total \
          AND f.status = 'UPLOADING' AND v.status = 'UPLOADING' \
          ORDER BY u.id FOR NO KEY UPDATE OF u SKIP LOCKED), \
-     w AS (UPDATE uploader.session AS t SET committed = b.committed, recent = b.recent, \
+     w AS (UPDATE uploader.session AS t SET committed = b.committed, \
+         recent = substring(t.recent || b.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
          last_activity = clock_timestamp() FROM b, u WHERE t.session_id = b.id AND u.id = b.id \
-         RETURNING t.session_id AS id, t.owner), \
+         RETURNING t.session_id AS id, t.owner, CASE WHEN b.supposed THEN t.recent END AS recent), \
      p AS (UPDATE upload_sessions AS t SET uploaded_bytes = b.committed FROM b, u \
          WHERE t.id = b.id AND u.id = b.id RETURNING t.id), \
      r AS (INSERT INTO uploader.run AS t (session_id, start, length, writer, position, record_end) \
          SELECT b.id, b.start, b.length, b.writer, b.position, b.record_end FROM b JOIN u ON u.id = b.id \
          ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end \
          RETURNING t.session_id AS id) \
-     SELECT w.id, w.owner FROM w JOIN p ON p.id = w.id JOIN r ON r.id = w.id";
+     SELECT w.id, w.owner, w.recent FROM w JOIN p ON p.id = w.id JOIN r ON r.id = w.id";
 
 pub(super) async fn extend(db: &DatabaseConnection, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError> {
     let written = db.query_all_raw(statement(EXTEND, values(batch))).await?;
-    let owners = written.iter().map(owner).collect::<Result<HashMap<_, _>, _>>()?;
-    let outcome = |extension: &Extension| match owners.get(&extension.id) {
-        Some(owner) => Outcome::Committed(extension.after(*owner)),
+    let mut rows = written.iter().map(written_row).collect::<Result<HashMap<_, _>, _>>()?;
+    let outcome = |extension: &Extension| match rows.remove(&extension.id) {
+        Some((owner, recent)) => Outcome::Committed(extension.after(owner, recent)),
         None => Outcome::NotNow,
     };
     Ok(batch.iter().map(outcome).collect())
 }
 
-fn owner(row: &QueryResult) -> Result<(SessionId, Option<ReplicaId>), StoreError> {
+fn written_row(row: &QueryResult) -> Result<(SessionId, (Option<ReplicaId>, Option<Recent>)), StoreError> {
     let owner: Option<uuid::Uuid> = rows::get(row, "owner")?;
-    Ok((SessionId(rows::get(row, "id")?), owner.map(ReplicaId)))
+    let recent: Option<Vec<u8>> = rows::get(row, "recent")?;
+    let id = SessionId(rows::get(row, "id")?);
+    Ok((id, (owner.map(ReplicaId), recent.map(|packed| Recent::unpack(&packed).unwrap_or_default()))))
 }
 
 /// The parameters of [`EXTEND`].
-pub fn values(batch: &[Extension]) -> [Value; 10] {
+pub fn values(batch: &[Extension]) -> [Value; 11] {
     let runs = || batch.iter().map(|extension| &extension.run);
     [
         sql::uuids(&batch.iter().map(|extension| extension.id).collect::<Vec<_>>()),
         bigint_array(batch.iter().map(|extension| extension.before)),
         bigint_array(batch.iter().map(|extension| extension.shared.total_bytes)),
         bigint_array(batch.iter().map(|extension| extension.own.committed)),
-        bytes_array(batch.iter().map(|extension| extension.own.recent.pack())),
+        bytes_array(batch.iter().map(|extension| Recent::packed(&extension.chunk))),
         bigint_array(runs().map(|run| run.start)),
         bigint_array(runs().map(|run| run.length)),
         uuid_array(runs().map(|run| run.place.writer.0)),
         bigint_array(runs().map(|run| run.place.position)),
         bigint_array(runs().map(|run| run.place.record_end)),
+        sql::bool_array(batch.iter().map(|extension| extension.supposed)),
     ]
 }
 

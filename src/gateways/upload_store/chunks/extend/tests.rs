@@ -35,7 +35,7 @@ fn seen() -> Progress {
     };
     let place = RecordPlace { writer: WRITER, position: 0, record_end: 40 };
     let session = Session { own: Some(own), shared: Some(shared), unreadable: None };
-    Progress { session, run: Some(Run { start: 0, length: 10, place }) }
+    Progress { session, run: Some(Run { start: 0, length: 10, place }), supposed: false }
 }
 
 fn facts(start: i64, size: u32) -> ChunkFacts {
@@ -63,7 +63,7 @@ fn changed(change: impl FnOnce(&mut OwnRow, &mut SharedRows)) -> Progress {
 #[test]
 fn a_chunk_in_the_middle_extends_its_session_and_its_run() {
     let extension = extension(&seen(), &stored(&seen(), facts(10, 10))).unwrap();
-    let after = extension.after(Some(WRITER));
+    let after = extension.after(Some(WRITER), None);
     let own = after.session.own.as_ref().unwrap();
     assert_eq!((own.committed, own.owner), (20, Some(WRITER)));
     assert!(own.recent.holds(&facts(10, 10)));
@@ -74,7 +74,7 @@ fn a_chunk_in_the_middle_extends_its_session_and_its_run() {
 #[test]
 fn without_a_known_run_it_begins_one() {
     let seen = Progress { run: None, ..seen() };
-    let after = extension(&seen, &stored(&seen, facts(10, 10))).unwrap().after(None);
+    let after = extension(&seen, &stored(&seen, facts(10, 10))).unwrap().after(None, None);
     assert_eq!((after.run.unwrap().start, after.run.unwrap().place.position), (10, 40));
 }
 
@@ -83,6 +83,7 @@ fn the_first_and_the_last_chunk_turn_a_status_and_take_the_long_way() {
     let unseen = Progress {
         session: Session { own: None, ..changed(|_, shared| shared.uploaded_bytes = 0).session },
         run: None,
+        supposed: false,
     };
     assert!(extension(&unseen, &stored(&unseen, facts(0, 10))).is_none());
     assert!(extension(&seen(), &stored(&seen(), facts(10, 20))).is_none());
