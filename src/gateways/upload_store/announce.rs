@@ -1,10 +1,10 @@
 //! The client's side of the shared tables: announces a file as gateway does, and reads what became of it.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Value};
 use uuid::Uuid;
 
 use super::rows::get;
-use super::{StoreError, rows, sql};
+use super::{StoreError, pool, rows, sql};
 use crate::domain::ids::{FlowId, SessionId, VideoId};
 use crate::domain::recent::Recent;
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
@@ -104,7 +104,7 @@ impl Announcements {
     pub async fn announce(&self, title: &str, total_bytes: i64) -> Result<Announced, StoreError> {
         let (video, flow, session) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
         sql::within(async {
-            let transaction = self.db.begin().await?;
+            let transaction = pool::begin(&self.db).await?;
             let inserts: [(&str, Vec<Value>); 3] = [
                 (VIDEO, vec![video.into(), title.into()]),
                 (FLOW, vec![flow.into(), video.into()]),

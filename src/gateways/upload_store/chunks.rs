@@ -6,10 +6,10 @@ mod extend;
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
 
 use super::sql::{self, statement, uuids};
-use super::{StoreError, rows, writes};
+use super::{StoreError, pool, rows, writes};
 use crate::domain::ids::{FlowId, SessionId, VideoId};
 use crate::domain::session::{Next, Session};
 use crate::gateways::spool::{Run, Stored};
@@ -118,7 +118,7 @@ impl ChunkStore for PgChunkStore {
 
     async fn commit(&self, batch: &[Stored], judge: Judge<'_>) -> Result<Vec<Outcome>, StoreError> {
         sql::within(async {
-            let transaction = self.db.begin().await?;
+            let transaction = pool::begin(&self.db).await?;
             let locked = lock(&transaction, batch).await?;
             let (outcomes, changes) = judge_all(batch, locked, judge);
             if changes.is_empty() {

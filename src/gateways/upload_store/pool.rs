@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection, Executor};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -48,9 +48,6 @@ async fn connect(
         .connect_timeout(config.connect_timeout)
         .acquire_timeout(config.connect_timeout)
         .test_before_acquire_if_idle_for(TRUSTED_FOR);
-    options.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_release(|connection, _| Box::pin(async move { leave_transaction(connection).await }))
-    });
     let real = postgres.clone();
     options.map_sqlx_postgres_opts(move |_| real.clone());
     let connect = async {
@@ -63,11 +60,17 @@ async fn connect(
     }
 }
 
-/// A `BEGIN` that nobody waited for to its end leaves a transaction that sqlx does not know of; what the next one wrote
-/// outside of any transaction would be part of it, and lost with it. Without one, this is nothing.
-async fn leave_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    connection.execute("BEGIN; ROLLBACK").await?;
-    Ok(true)
+/// Begins a transaction. Whoever no longer waits for it gives it up as a whole: a `BEGIN` that nobody waited for to its
+/// end would leave one that sqlx does not know of, and what the next user of that connection wrote would be part of it,
+/// and lost with it.
+///
+/// # Errors
+/// As any statement.
+pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    let db = db.clone();
+    let begun = tokio::spawn(async move { db.begin().await });
+    let ended = |error: tokio::task::JoinError| StoreError::Unavailable(error.to_string());
+    Ok(begun.await.map_err(ended)??)
 }
 
 /// One connection before the pool: a pool waits out its deadline and then no longer knows why it got none.

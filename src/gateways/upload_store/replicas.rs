@@ -1,12 +1,12 @@
 //! This replica among its equals: heartbeat, lease, and the one spool they share.
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
 use uuid::Uuid;
 
-use super::StoreError;
 use super::rows::get;
 use super::sql::{self, statement};
+use super::{StoreError, pool};
 use crate::domain::ids::ReplicaId;
 use crate::gateways::spool::{Spool, SpoolError};
 
@@ -102,7 +102,7 @@ impl PgReplicaStore {
 impl ReplicaStore for PgReplicaStore {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         sql::within(async {
-            let transaction = self.db.begin().await?;
+            let transaction = pool::begin(&self.db).await?;
             if heartbeat.consuming {
                 transaction.execute_raw(statement(NOTE_CONSUMING, [])).await?;
             }
@@ -124,7 +124,7 @@ impl ReplicaStore for PgReplicaStore {
 
     async fn claim_spool(&self, spool: &dyn Spool, first: &Heartbeat) -> Result<SpoolClaim, StoreError> {
         sql::within(async {
-            let transaction = self.db.begin().await?;
+            let transaction = pool::begin(&self.db).await?;
             migration::lock(&transaction, migration::LOCK_DEADLINE)
                 .await
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;

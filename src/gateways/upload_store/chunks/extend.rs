@@ -80,8 +80,9 @@ impl Extension {
 
 /// `s` and `u` are the rows that are as they were seen: PostgreSQL compares a locked row in its newest version. All
 /// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
-/// A row that is held or different is left out, and so is all that would be written for it. The newest chunks are kept
-/// as `domain::recent` does: 28 bytes each, the oldest of more than 16 dropped.
+/// A row that is held or different is left out, and so is all that would be written for it; of one that is locked, all
+/// three writes are done. The newest chunks are kept as `domain::recent` does: 28 bytes each, the oldest of more than 16
+/// dropped.
 pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
          $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
@@ -98,12 +99,11 @@ pub const EXTEND: &str = "WITH \
          last_activity = clock_timestamp() FROM b, u WHERE t.session_id = b.id AND u.id = b.id \
          RETURNING t.session_id AS id, t.owner, CASE WHEN b.supposed THEN t.recent END AS recent), \
      p AS (UPDATE upload_sessions AS t SET uploaded_bytes = b.committed FROM b, u \
-         WHERE t.id = b.id AND u.id = b.id RETURNING t.id), \
+         WHERE t.id = b.id AND u.id = b.id), \
      r AS (INSERT INTO uploader.run AS t (session_id, start, length, writer, position, record_end) \
          SELECT b.id, b.start, b.length, b.writer, b.position, b.record_end FROM b JOIN u ON u.id = b.id \
-         ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end \
-         RETURNING t.session_id AS id) \
-     SELECT w.id, w.owner, w.recent FROM w JOIN p ON p.id = w.id JOIN r ON r.id = w.id";
+         ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end) \
+     SELECT id, owner, recent FROM w";
 
 pub(super) async fn extend(db: &DatabaseConnection, batch: &[Extension]) -> Result<Vec<Outcome>, StoreError> {
     let written = db.query_all_raw(statement(EXTEND, values(batch))).await?;

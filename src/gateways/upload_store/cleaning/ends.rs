@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Value};
 use uuid::Uuid;
 
-use super::super::StoreError;
 use super::super::rows::get;
 use super::super::sql::{self, statement, uuids};
+use super::super::{StoreError, pool};
 use super::Folders;
 use super::expiry::{EXPIRE, strays_of};
 use crate::domain::ids::SessionId;
@@ -21,7 +21,7 @@ pub(super) const ORPHANED: &str = "state IN ('OPEN', 'SEALED', 'FAILED') \
 
 /// Locked first, looked at again in a later statement: between the two nobody can make the row come back.
 pub(super) async fn expire_removed(db: &DatabaseConnection, limit: u32) -> Result<u64, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     let lock = format!(
         "SELECT session_id FROM uploader.session WHERE {ORPHANED} ORDER BY session_id LIMIT $1 \
          FOR NO KEY UPDATE SKIP LOCKED"

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Value};
 use uuid::Uuid;
 
-use super::super::StoreError;
 use super::super::rows::get;
 use super::super::sql::{statement, uuid_array};
+use super::super::{StoreError, pool};
 use super::{Expired, Stage, judged};
 use crate::domain::ids::VideoId;
 
@@ -17,7 +17,7 @@ pub(super) async fn expire(
     videos: &[VideoId],
     ttl: Duration,
 ) -> Result<Expired, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     let locked = lock(&transaction, videos).await?;
     let flows = locked.flows_where(|_| true);
     let ending = judged::still(&transaction, Stage::Uploads, &locked.videos, Some(&flows), ttl).await?;
@@ -44,7 +44,7 @@ pub(super) async fn remove(
     videos: &[VideoId],
     ttl: Duration,
 ) -> Result<u64, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     let videos = ids(&transaction, LOCK_VIDEOS, [uuid_array(videos.iter().map(|video| video.0))]).await?;
     let emptied = judged::still(&transaction, Stage::Emptied, &videos, None, ttl).await?;
     if emptied.is_empty() {

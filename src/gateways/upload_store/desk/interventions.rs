@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
 use uuid::Uuid;
 
-use super::super::StoreError;
 use super::super::cleaning::{EXPIRE, strays_of};
 use super::super::rows::{self, get};
 use super::super::sql::{statement, write_exactly};
+use super::super::{StoreError, pool};
 use super::{Change, Intervened};
 use crate::domain::ids::SessionId;
 use crate::domain::intervention::{self, Expiry, Facts, OwnFacts, Retry, SharedFacts};
@@ -75,7 +75,7 @@ where
 }
 
 async fn try_retry(db: &DatabaseConnection, session: SessionId) -> Result<Attempt, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     let locked = lock(&transaction, session).await?;
     let retry = match intervention::retry(&locked.facts) {
         Ok(retry) => retry,
@@ -104,7 +104,7 @@ async fn try_expire(
     force: bool,
     reason: &str,
 ) -> Result<Attempt, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     let locked = lock(&transaction, session).await?;
     let Expiry { own, block, finish_sent } = match intervention::expire(&locked.facts, force) {
         Ok(expiry) => expiry,

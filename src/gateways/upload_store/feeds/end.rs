@@ -1,10 +1,10 @@
 //! How sessions end: DISTRIBUTED, or parked; and what is removed afterwards.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
 
-use super::super::StoreError;
 use super::super::cleaning::REMOVED;
 use super::super::sql::{self, statement};
+use super::super::{StoreError, pool};
 use super::{GUARD, Guard, Written};
 use crate::domain::feed::Claim;
 use crate::domain::ids::{FlowName, SessionId};
@@ -27,7 +27,7 @@ pub(super) async fn complete(
     guard: Guard,
     claim: &Claim,
 ) -> Result<Written, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     lock_video(&transaction, claim).await?;
     let done = format!(
         "UPDATE uploader.session SET state = 'DONE', owner = NULL, ended_at = clock_timestamp(), \
@@ -60,7 +60,7 @@ pub(super) async fn park(
     claim: &Claim,
     ending: &Ending,
 ) -> Result<Written, StoreError> {
-    let transaction = db.begin().await?;
+    let transaction = pool::begin(db).await?;
     lock_video(&transaction, claim).await?;
     let failed = format!(
         "UPDATE uploader.session SET state = 'FAILED', owner = NULL, settled = false, flow_url = NULL, fed = 0, \
