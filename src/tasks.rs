@@ -37,6 +37,11 @@ impl<A: Actor> Default for Tasks<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> Tasks<A> {
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.line.borrow().running.len()
+    }
+
     /// Runs `work` and hands its outcome to `done`.
     pub(crate) fn spawn<T: 'static>(
         &self,

@@ -71,6 +71,9 @@ pub struct SessionRegistry {
     /// Durable chunks that only extend their sessions, as these were seen.
     to_extend: VecDeque<(Held, Extension)>,
     extending: bool,
+    /// The next statement waits for more of them; it has waited long enough.
+    gathering: bool,
+    gathered: bool,
     /// Any other durable chunks that wait for a transaction, in batches that must stay apart.
     to_commit: VecDeque<Vec<Held>>,
     committing: bool,
@@ -92,6 +95,8 @@ impl SessionRegistry {
             failed_looks: 0,
             to_extend: VecDeque::new(),
             extending: false,
+            gathering: false,
+            gathered: false,
             to_commit: VecDeque::new(),
             committing: false,
             appends: Tasks::default(),
@@ -124,6 +129,7 @@ impl Supervised for SessionRegistry {
         self.to_commit.clear();
         self.appends = Tasks::default();
         (self.looking, self.extending, self.committing) = (false, false, false);
+        (self.gathering, self.gathered) = (false, false);
         (self.aside, self.failed_looks) = (0, 0);
     }
 }

@@ -1,5 +1,7 @@
 //! The usual chunk's short way: its session is as this replica saw it last, and one statement makes sure of that.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 
 use super::SessionRegistry;
@@ -8,6 +10,11 @@ use super::lane::Held;
 use crate::domain::chunk::ChunkFacts;
 use crate::domain::session::{self, Next};
 use crate::gateways::upload_store::chunks::{Extension, Progress};
+
+/// The longest that a durable chunk waits for others to be written with.
+const GATHER: Duration = Duration::from_millis(6);
+/// As many chunks on their way are worth a wait.
+const MANY: usize = 8;
 
 impl SessionRegistry {
     /// The session as last seen here, if by that the chunk is to be stored: it needs no look then. Of a session whose
@@ -37,10 +44,10 @@ impl SessionRegistry {
     /// One statement at a time; whatever becomes durable meanwhile is the next batch. A chunk whose session was not as
     /// seen is looked at again, and then judged on locked rows.
     pub(super) fn extend(&mut self, ctx: &mut Context<Self>) {
-        if self.extending || self.to_extend.is_empty() {
+        if self.extending || self.to_extend.is_empty() || self.gathers(ctx) {
             return;
         }
-        self.extending = true;
+        (self.extending, self.gathered) = (true, false);
         let count = self.to_extend.len().min(BATCH_MAX);
         let (batch, extensions): (Vec<_>, Vec<_>) = self.to_extend.drain(..count).unzip();
         let store = self.parts.store.clone();
@@ -55,5 +62,19 @@ impl SessionRegistry {
             registry.commit(ctx);
             registry.look(ctx);
         }));
+    }
+
+    /// While more chunks are on their way to the disk than are durable, the next statement waits a moment for them: most
+    /// of what it costs is the same for many. With few on their way there is nothing to gain.
+    fn gathers(&mut self, ctx: &mut Context<Self>) -> bool {
+        let coming = self.appends.len();
+        let more = coming >= MANY && self.to_extend.len() < coming && !self.gathered;
+        if more && !std::mem::replace(&mut self.gathering, true) {
+            ctx.run_later(GATHER, |registry, ctx| {
+                (registry.gathering, registry.gathered) = (false, true);
+                registry.extend(ctx);
+            });
+        }
+        more
     }
 }
