@@ -381,6 +381,19 @@ fn no_unwrap_outside_tests() {
     complain(&broken, "panics on purpose");
 }
 
+/// `pool::begin` goes on to its end when nobody waits for it any more.
+#[test]
+fn transactions_begin_in_one_place() {
+    let mut broken = Vec::new();
+    for source in
+        sources("src").into_iter().filter(|source| source.module.last().is_none_or(|name| name != "pool"))
+    {
+        let hit = [".begin(", ".begin_with", ".transaction("].iter().any(|call| source.code.contains(call));
+        broken.extend(hit.then(|| source.path.display().to_string()));
+    }
+    complain(&broken, "a transaction that is not begun by the pool");
+}
+
 #[test]
 fn modules_are_named_after_what_they_hold() {
     let bad = ["mod", "utils", "util", "helpers", "common", "types", "misc"];

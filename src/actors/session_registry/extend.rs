@@ -18,8 +18,8 @@ const MANY: usize = 8;
 
 impl SessionRegistry {
     /// The session as last seen here, if by that the chunk is to be stored: it needs no look then. Of a session whose
-    /// chunks replicas take in turn, it is supposed that others stored what is missing: the chunk's place is compared
-    /// when it is written.
+    /// chunks replicas take in turn, it is supposed that others stored what is missing, within the window in which early
+    /// chunks are taken: the chunk's place is compared when it is written.
     pub(super) fn known_to_be_next(&self, facts: &ChunkFacts) -> Option<Progress> {
         let terms = self.parts.terms(0);
         let next = |seen: &Progress| {
@@ -30,7 +30,7 @@ impl SessionRegistry {
         if next(seen) {
             return Some(seen.clone());
         }
-        self.known.supposed(facts.session, facts.start).filter(next)
+        self.known.supposed(facts.session, facts.start, terms.window_bytes).filter(next)
     }
 
     /// What a durable chunk makes of its session, if that is known and no status turns.
@@ -68,10 +68,10 @@ impl SessionRegistry {
     /// of what it costs is the same for many. With few on their way there is nothing to gain.
     fn gathers(&mut self, ctx: &mut Context<Self>) -> bool {
         let coming = self.appends.len();
-        let more = coming >= MANY && self.to_extend.len() < coming && !self.gathered;
+        let more = coming >= MANY && self.to_extend.len() < coming.min(BATCH_MAX) && !self.gathered;
         if more && !std::mem::replace(&mut self.gathering, true) {
             ctx.run_later(GATHER, |registry, ctx| {
-                (registry.gathering, registry.gathered) = (false, true);
+                (registry.gathering, registry.gathered) = (false, !registry.extending);
                 registry.extend(ctx);
             });
         }

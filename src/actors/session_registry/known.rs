@@ -1,9 +1,9 @@
 //! Sessions as this replica saw or committed them a moment ago: hints that save a look, never the truth.
 //!
 //! A hint may only say *store it*, and what is stored is compared with the locked rows, or judged again on them. A
-//! refusal, a wait or a repeat is never taken from here. A hint lives so short that only a session which somebody ends in
-//! the middle of its upload can still be stored by it, and then in vain: whoever is abandoned has committed nothing for
-//! longer.
+//! refusal, a wait or a repeat is never taken from here. What is stored in vain by a hint is a chunk of a session that
+//! somebody ends in the middle of its upload, or one that comes early or again to a replica of several: a hint lives so
+//! short that whoever is abandoned has committed nothing for longer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -43,10 +43,11 @@ impl Known {
         self.hint(id).map(|hint| &hint.seen)
     }
 
-    /// The session as it is if others, who share it, have stored its bytes up to `start`.
-    pub(super) fn supposed(&self, id: SessionId, start: i64) -> Option<Progress> {
-        let hint = self.hint(id).filter(|hint| hint.shared && committed(&hint.seen) < start)?;
-        Some(hint.seen.supposing(start))
+    /// The session as it is if others, who share it, have stored its bytes up to `start`: `window` bytes at most.
+    pub(super) fn supposed(&self, id: SessionId, start: i64, window: i64) -> Option<Progress> {
+        let hint = self.hint(id).filter(|hint| hint.shared)?;
+        let missing = start.saturating_sub(committed(&hint.seen));
+        (1..=window).contains(&missing).then(|| hint.seen.supposing(start))
     }
 
     /// A session was committed here.
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn only_of_a_session_that_others_were_seen_to_extend_more_of_it_is_supposed() {
         let (mut known, now) = (Known::new(LIFE * 4), Timestamp(1));
-        let supposed = |known: &Known, start| known.supposed(id(1), start).map(|seen| committed(&seen));
+        let supposed = |known: &Known, start| known.supposed(id(1), start, 20).map(|seen| committed(&seen));
         known.put(id(1), at(10), now);
         known.saw(id(1), at(10), now);
         assert_eq!(supposed(&known, 30), None, "nobody else stored any");
@@ -149,6 +150,7 @@ mod tests {
         known.put(id(1), at(30), now);
         assert_eq!(supposed(&known, 40), Some(40));
         assert_eq!(supposed(&known, 20), None, "it is further than that");
+        assert_eq!(supposed(&known, 51), None, "beyond the window");
         known.forget(id(1));
         known.saw(id(1), at(40), now);
         assert_eq!(supposed(&known, 50), None, "it was wrong once");

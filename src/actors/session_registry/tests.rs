@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -538,18 +539,25 @@ async fn a_session_that_somebody_holds_locked_holds_up_nobody_else() {
     assert_eq!(world.stored(0).await, whole(200));
 }
 
-/// A spool whose appends to one session wait until they are let through.
+/// Where appends wait until they are let through.
+struct Gate {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+}
+
+/// A spool whose appends to some sessions wait.
 struct SlowSpool {
     spool: MemorySpool,
-    slow: SessionId,
-    gate: Arc<Semaphore>,
+    slow: fn(SessionId) -> bool,
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
 impl Spool for SlowSpool {
     async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
-        if admission.facts().session == self.slow {
-            let _through = self.gate.acquire().await;
+        if (self.slow)(admission.facts().session) {
+            self.gate.waiting.fetch_add(1, Ordering::Relaxed);
+            let _through = self.gate.permits.acquire().await;
         }
         self.spool.append(admission, body).await
     }
@@ -576,10 +584,9 @@ impl Spool for SlowSpool {
     }
 }
 
-/// A world where appends to session 0 wait at the gate.
-fn slow_world() -> (World, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let slow = session(0);
+/// A world where appends to `slow` sessions wait at the gate.
+fn slow_world(slow: fn(SessionId) -> bool) -> (World, Arc<Gate>) {
+    let gate = Arc::new(Gate { permits: Semaphore::new(0), waiting: AtomicUsize::new(0) });
     let through = gate.clone();
     let world = World::with(|setting, spool| {
         setting.spool = Some(Arc::new(SlowSpool { spool: spool.clone(), slow, gate: through }));
@@ -589,7 +596,7 @@ fn slow_world() -> (World, Arc<Semaphore>) {
 
 #[actix_rt::test]
 async fn a_slow_append_and_a_parked_chunk_hold_up_nobody_else() {
-    let (world, gate) = slow_world();
+    let (world, gate) = slow_world(|id| id == session(0));
     world.send(0, 100, 0, 100);
     world.send(1, 101, 500, 100);
     for round in 0..5 {
@@ -601,8 +608,24 @@ async fn a_slow_append_and_a_parked_chunk_hold_up_nobody_else() {
         }
     }
     assert_eq!((world.verdict(100), world.verdict(101)), (None, None));
-    gate.add_permits(1);
+    gate.permits.add_permits(1);
     world.acked(100).await;
+    world.check();
+}
+
+#[actix_rt::test]
+async fn a_durable_chunk_does_not_wait_for_many_that_hang_on_their_way_to_the_disk() {
+    let (world, gate) = slow_world(|id| id != session(0));
+    (8..12).for_each(|number| world.store.put(session(number), shared(number)));
+    world.send(0, 100, 0, 100);
+    world.acked(100).await;
+    (1..12).for_each(|number| world.send(number, number as u64, 0, 100));
+    world.wait_until("they hang", || gate.waiting.load(Ordering::Relaxed) == 11).await;
+    for round in 1..4 {
+        world.send(0, 100 + round, round as i64 * 100, 100);
+        world.acked(100 + round).await;
+    }
+    assert_eq!(world.settled(), 4);
     world.check();
 }
 
@@ -628,22 +651,22 @@ async fn a_new_session_beyond_the_quota_is_refused_and_may_come_again() {
 
 #[actix_rt::test]
 async fn a_session_removed_between_look_and_commit_is_refused() {
-    let (world, gate) = slow_world();
+    let (world, gate) = slow_world(|id| id == session(0));
     world.send(0, 1, 0, 100);
     world.wait_until("it was looked at", || world.store.count(Call::Look) >= 1).await;
     world.store.remove(session(0));
-    gate.add_permits(1);
+    gate.permits.add_permits(1);
     assert_eq!(world.refused(1).await.kind, RefusalKind::Unknown);
 }
 
 #[actix_rt::test]
 async fn a_chunk_that_lost_the_race_for_its_place_is_answered_by_what_is_there() {
-    let (world, gate) = slow_world();
+    let (world, gate) = slow_world(|id| id == session(0));
     world.send(0, 1, 0, 100);
     world.wait_until("it was looked at", || world.store.count(Call::Look) >= 1).await;
     let elsewhere = world.spool.replica();
     world.store.upload(&elsewhere, session(0), &whole(100), 100).await.unwrap();
-    gate.add_permits(1);
+    gate.permits.add_permits(1);
     world.acked(1).await;
     assert_eq!(world.committed(0), 100);
     assert_eq!(world.stored(0).await, whole(100));
@@ -692,7 +715,7 @@ async fn a_chunk_whose_session_ended_meanwhile_is_refused() {
 
 #[actix_rt::test]
 async fn a_restarted_registry_gives_its_tickets_back_and_starts_clean() {
-    let (world, gate) = slow_world();
+    let (world, gate) = slow_world(|id| id == session(0));
     world.send(0, 1, 0, 100);
     world.send(1, 2, 300, 100);
     world.wait_until("both were looked at", || world.store.count(Call::Look) >= 2).await;
@@ -700,7 +723,7 @@ async fn a_restarted_registry_gives_its_tickets_back_and_starts_clean() {
     for tag in [1, 2] {
         world.wait_until("it is given back", || world.verdict(tag) == Some(Verdict::GiveBack)).await;
     }
-    gate.add_permits(10);
+    gate.permits.add_permits(10);
     world.registry.send(Ping).await.unwrap();
     world.send(0, 3, 0, 100);
     world.send(1, 4, 100, 100);
@@ -743,7 +766,7 @@ async fn each_ticket_is_settled_exactly_once() {
 
 #[actix_rt::test]
 async fn a_retired_registry_drops_its_tickets_and_is_gone() {
-    let (world, _gate) = slow_world();
+    let (world, _gate) = slow_world(|id| id == session(0));
     world.send(0, 1, 0, 100);
     world.send(1, 2, 300, 100);
     world.wait_until("both were looked at", || world.store.count(Call::Look) >= 2).await;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{
+    AccessMode, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, IsolationLevel,
+    TransactionTrait,
+};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -67,8 +70,20 @@ async fn connect(
 /// # Errors
 /// As any statement.
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    begin_with(db, None, None).await
+}
+
+/// The same, isolated and restricted so.
+///
+/// # Errors
+/// As any statement.
+pub async fn begin_with(
+    db: &DatabaseConnection,
+    isolation: Option<IsolationLevel>,
+    access: Option<AccessMode>,
+) -> Result<DatabaseTransaction, StoreError> {
     let db = db.clone();
-    let begun = tokio::spawn(async move { db.begin().await });
+    let begun = tokio::spawn(async move { db.begin_with_config(isolation, access).await });
     let ended = |error: tokio::task::JoinError| StoreError::Unavailable(error.to_string());
     Ok(begun.await.map_err(ended)??)
 }

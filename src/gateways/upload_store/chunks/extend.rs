@@ -64,6 +64,11 @@ impl Extension {
         open && session.shared == Some(SharedRows { uploaded_bytes: self.before, ..self.shared })
     }
 
+    /// Whether the bytes before it were only supposed: its newest chunks are not known then.
+    pub fn supposed(&self) -> bool {
+        self.supposed
+    }
+
     /// The chunk that does it.
     pub fn chunk(&self) -> &ChunkFacts {
         &self.chunk
@@ -80,15 +85,16 @@ impl Extension {
 
 /// `s` and `u` are the rows that are as they were seen: PostgreSQL compares a locked row in its newest version. All
 /// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
-/// A row that is held or different is left out, and so is all that would be written for it; of one that is locked, all
-/// three writes are done. The newest chunks are kept as `domain::recent` does: 28 bytes each, the oldest of more than 16
-/// dropped.
+/// A row that is held or different is left out, and so is all that would be written for it; of one in `u`, all three
+/// writes are done. The newest chunks are kept as `domain::recent` does: 28 bytes each, the oldest of more than 16 dropped.
+/// A row in which they have another length is left to a look, which names it.
 pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
          $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
          AS b(id, before, total, committed, chunk, start, length, writer, position, record_end, supposed)), \
      s AS MATERIALIZED (SELECT s.session_id AS id, b.before, b.total FROM uploader.session s \
          JOIN b ON b.id = s.session_id WHERE s.state = 'OPEN' AND s.committed = b.before \
+         AND octet_length(s.recent) % 28 = 0 AND octet_length(s.recent) <= 448 \
          ORDER BY s.session_id FOR NO KEY UPDATE OF s SKIP LOCKED), \
      u AS MATERIALIZED (SELECT u.id FROM upload_sessions u JOIN s ON s.id = u.id JOIN flows f ON f.id = u.flow_id \
          JOIN videos v ON v.id = f.video_id WHERE u.uploaded_bytes = s.before AND u.total_bytes = s.total \
@@ -117,9 +123,9 @@ pub(super) async fn extend(db: &DatabaseConnection, batch: &[Extension]) -> Resu
 
 fn written_row(row: &QueryResult) -> Result<(SessionId, (Option<ReplicaId>, Option<Recent>)), StoreError> {
     let owner: Option<uuid::Uuid> = rows::get(row, "owner")?;
-    let recent: Option<Vec<u8>> = rows::get(row, "recent")?;
-    let id = SessionId(rows::get(row, "id")?);
-    Ok((id, (owner.map(ReplicaId), recent.map(|packed| Recent::unpack(&packed).unwrap_or_default()))))
+    let packed: Option<Vec<u8>> = rows::get(row, "recent")?;
+    let recent = packed.and_then(|packed| Recent::unpack(&packed));
+    Ok((SessionId(rows::get(row, "id")?), (owner.map(ReplicaId), recent)))
 }
 
 /// The parameters of [`EXTEND`].

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel, QueryResult,
-    TransactionTrait, Value,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel, QueryResult, Value,
 };
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::StoreError;
 use super::super::rows::get;
 use super::super::sql::{self, statement, uuids};
+use super::super::{StoreError, pool};
 use super::Folders;
 use super::ends::{ORPHANED, REMOVED};
 use super::judged::{JUDGED, THEIRS, UNFINISHED};
@@ -145,7 +144,7 @@ impl PgPreview {
     /// [`StoreError`], also when a list takes longer than `statement_timeout`.
     pub async fn look(&self, terms: Terms) -> Result<Preview, StoreError> {
         let (level, access) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
-        let transaction = self.db.begin_with_config(Some(level), Some(access)).await?;
+        let transaction = pool::begin_with(&self.db, Some(level), Some(access)).await?;
         let preview = Look { transaction: &transaction, terms }.all().await?;
         transaction.rollback().await?;
         Ok(preview)
