@@ -116,14 +116,16 @@ mod tests {
     use crate::domain::session::{OwnRow, Session};
 
     fn session(state: SessionState) -> Progress {
-        let own = OwnRow { state, committed: 1, recent: Recent::default(), last_error: None, owner: None };
-        Progress { session: Session { own: Some(own), ..Session::default() }, ..Progress::default() }
+        seen(state, 1)
     }
 
     fn at(committed: i64) -> Progress {
-        let mut seen = session(SessionState::Open);
-        seen.session.own.as_mut().unwrap().committed = committed;
-        seen
+        seen(SessionState::Open, committed)
+    }
+
+    fn seen(state: SessionState, committed: i64) -> Progress {
+        let own = OwnRow { state, committed, recent: Recent::default(), last_error: None, owner: None };
+        Progress { session: Session { own: Some(own), ..Session::default() }, ..Progress::default() }
     }
 
     fn id(number: u128) -> SessionId {

@@ -121,7 +121,10 @@ pub(super) async fn extend(db: &DatabaseConnection, batch: &[Extension]) -> Resu
     Ok(batch.iter().map(outcome).collect())
 }
 
-fn written_row(row: &QueryResult) -> Result<(SessionId, (Option<ReplicaId>, Option<Recent>)), StoreError> {
+/// What a written row tells: its session's owner, and its newest chunks if they were not known.
+type Told = (Option<ReplicaId>, Option<Recent>);
+
+fn written_row(row: &QueryResult) -> Result<(SessionId, Told), StoreError> {
     let owner: Option<uuid::Uuid> = rows::get(row, "owner")?;
     let packed: Option<Vec<u8>> = rows::get(row, "recent")?;
     let recent = packed.and_then(|packed| Recent::unpack(&packed));
