@@ -28,7 +28,10 @@ macro_rules! mutants {
 
 /// Nothing breaks without this one alone: another one stands behind it.
 fn second_fence(safeguard: Safeguard) {
-    let faults = faults();
+    second_fence_under(faults(), safeguard);
+}
+
+fn second_fence_under(faults: u8, safeguard: Safeguard) {
     let name = format!("feed road without {safeguard:?}, {faults} faults");
     explore::holds_without_examples(&name, Road::new(faults, Some(safeguard)));
 }
@@ -109,4 +112,35 @@ fn the_process_of_a_fenced_create_is_found_by_whoever_comes_next() {
 #[test]
 fn what_is_said_without_a_lease_breaks_nothing() {
     second_fence(Safeguard::LeaseBeforeSpeaking);
+}
+
+/// Only a claim gives a session an owner, and each raises the epoch.
+#[test]
+fn the_owner_in_the_guard_says_what_the_epoch_says() {
+    second_fence(Safeguard::GuardOwner);
+}
+
+/// Whatever ends a session takes its owner away.
+#[test]
+fn the_state_in_the_guard_says_what_the_owner_says() {
+    second_fence(Safeguard::GuardState);
+}
+
+/// As long as the other one is there.
+#[test]
+fn an_expiry_fences_twice() {
+    second_fence_under(1, Safeguard::ExpiryRaisesEpoch);
+    second_fence_under(1, Safeguard::ExpiryClearsOwner);
+}
+
+/// A mark that is left has the next owner watch for files that do not come.
+#[test]
+fn a_finish_that_is_not_taken_back_costs_nothing_but_time() {
+    second_fence_under(1, Safeguard::SettledTakesFinishBack);
+}
+
+/// What is written again is guarded as it was the first time.
+#[test]
+fn a_read_that_does_not_ask_for_the_owner_is_followed_by_a_guarded_write() {
+    second_fence_under(1, Safeguard::ReadAsksForTheOwner);
 }
