@@ -83,47 +83,32 @@ fn a_paused_feed_that_does_not_compare_its_row_ships_beside_the_next_owner() {
     found(Safeguard::PausedFeedsCompare, &story, SAFE, "ships while another process ships");
 }
 
-/// An address counts only if it ends in the name of the current generation, which the row's old one does not.
-#[test]
-fn an_old_address_that_is_left_in_the_row_is_not_counted() {
-    second_fence(Safeguard::NumberClearsAddress);
+macro_rules! second_fences {
+    ($($(#[$why:meta])* $test:ident: $safeguard:ident;)*) => {
+        $($(#[$why])*
+        #[test]
+        fn $test() {
+            second_fence(Safeguard::$safeguard);
+        })*
+    };
 }
 
-/// What was fed counts only of a settled session, and a new generation is not settled.
-#[test]
-fn what_an_old_generation_was_fed_is_not_counted() {
-    second_fence(Safeguard::NumberClearsFed);
-}
-
-/// An old mark has the next owner watch for files that do not come: it loses time, and nothing else.
-#[test]
-fn an_old_mark_of_a_finish_costs_nothing_but_time() {
-    second_fence(Safeguard::NumberClearsFinish);
-}
-
-/// The next generation, or the session's end, leaves that name as a stray as well.
-#[test]
-fn the_process_of_a_fenced_create_is_found_by_whoever_comes_next() {
-    second_fence(Safeguard::FencedLeavesStray);
-}
-
-/// A request may arrive long after its sender lost its lease, however careful that one was when it was sent. Asking for
-/// the lease saves work in vain; that nothing breaks rests on names, epochs and marks.
-#[test]
-fn what_is_said_without_a_lease_breaks_nothing() {
-    second_fence(Safeguard::LeaseBeforeSpeaking);
-}
-
-/// Only a claim gives a session an owner, and each raises the epoch.
-#[test]
-fn the_owner_in_the_guard_says_what_the_epoch_says() {
-    second_fence(Safeguard::GuardOwner);
-}
-
-/// Whatever ends a session takes its owner away.
-#[test]
-fn the_state_in_the_guard_says_what_the_owner_says() {
-    second_fence(Safeguard::GuardState);
+second_fences! {
+    /// An address counts only if it ends in the name of the current generation, which the row's old one does not.
+    an_old_address_that_is_left_in_the_row_is_not_counted: NumberClearsAddress;
+    /// What was fed counts only of a settled session, and a new generation is not settled.
+    what_an_old_generation_was_fed_is_not_counted: NumberClearsFed;
+    /// An old mark has the next owner watch for files that do not come: it loses time, and nothing else.
+    an_old_mark_of_a_finish_costs_nothing_but_time: NumberClearsFinish;
+    /// The next generation, or the session's end, leaves that name as a stray as well.
+    the_process_of_a_fenced_create_is_found_by_whoever_comes_next: FencedLeavesStray;
+    /// A request may arrive long after its sender lost its lease, however careful that one was when it was sent. Asking for
+    /// the lease saves work in vain; that nothing breaks rests on names, epochs and marks.
+    what_is_said_without_a_lease_breaks_nothing: LeaseBeforeSpeaking;
+    /// Only a claim gives a session an owner, and each raises the epoch.
+    the_owner_in_the_guard_says_what_the_epoch_says: GuardOwner;
+    /// Whatever ends a session takes its owner away.
+    the_state_in_the_guard_says_what_the_owner_says: GuardState;
 }
 
 /// As long as the other one is there.
