@@ -9,6 +9,7 @@
 
 mod beats;
 mod claims;
+mod news;
 mod rest;
 
 use std::cell::Cell;
@@ -25,9 +26,9 @@ use self::rest::Resting;
 use crate::clock;
 use crate::config::{FeedConfig, ReplicaConfig};
 use crate::domain::feed::Claim;
-use crate::domain::ids::{Epoch, ReplicaId, SessionId, Timestamp};
+use crate::domain::ids::{ReplicaId, SessionId, Timestamp};
 use crate::domain::trace::TraceParent;
-use crate::gateways::upload_store::feeds::FeedStore;
+use crate::gateways::upload_store::feeds::{FeedStore, Told};
 use crate::gateways::upload_store::replicas::ReplicaStore;
 use crate::lease::LeaseKeeper;
 use crate::messages::{
@@ -59,7 +60,7 @@ pub struct ForwarderParts {
 
 struct Running {
     feed: FeedHandle,
-    epoch: Epoch,
+    told: Told,
     waiting: bool,
 }
 
@@ -117,10 +118,10 @@ impl FflowForwarder {
 
     fn start_feed(&mut self, claim: Claim, ctx: &mut Context<Self>) {
         let desk = ForwarderDesk { ended: ctx.address().recipient(), waits: ctx.address().recipient() };
-        let (session, epoch) = (claim.session, claim.epoch);
-        let cause = self.causes.remove(&session);
+        let told = news::told_by(&claim);
+        let cause = self.causes.remove(&told.session);
         let feed = (self.parts.start_feed)(claim, cause, desk);
-        self.running.insert(session, Running { feed, epoch, waiting: false });
+        self.running.insert(told.session, Running { feed, told, waiting: false });
     }
 
     fn finish_drain(&mut self) {
@@ -167,14 +168,13 @@ impl Handler<SessionAdvanced> for FflowForwarder {
 
     fn handle(&mut self, advanced: SessionAdvanced, ctx: &mut Self::Context) {
         metrics::taken_up("FflowForwarder");
-        if let Some(running) = self.running.get(&advanced.session) {
-            running.feed.advance.do_send(Advance {
+        if let Some(running) = self.running.get_mut(&advanced.session) {
+            return running.advance(Advance {
                 committed: advanced.committed,
                 sealed: advanced.sealed,
                 run: advanced.run,
                 trace: advanced.trace,
             });
-            return;
         }
         let unowned = advanced.owner.is_none() || advanced.owner == Some(self.parts.me);
         let enough = advanced.sealed || advanced.committed as u64 >= self.parts.config.start_bytes;
@@ -190,7 +190,7 @@ impl Handler<FeedEnded> for FflowForwarder {
     type Result = ();
 
     fn handle(&mut self, ended: FeedEnded, ctx: &mut Self::Context) {
-        let same = self.running.get(&ended.session).is_some_and(|running| running.epoch == ended.epoch);
+        let same = self.running.get(&ended.session).is_some_and(|running| running.told.epoch == ended.epoch);
         if same {
             self.running.remove(&ended.session);
         }

@@ -18,7 +18,7 @@ use crate::fault::{Classified, Fault};
 use crate::gateways::tls;
 
 /// Why PostgreSQL did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The connection is lost, a lock or statement timed out, or a deadlock was broken. Whether a write happened is
     /// unknown: read again, with the lock, before acting on it.

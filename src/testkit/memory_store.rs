@@ -29,8 +29,10 @@ pub enum Call {
     Commit,
     /// `FeedStore::claim`
     Claim,
-    /// `FeedStore::rows` and `row_locked`
-    Rows,
+    /// `FeedStore::news`
+    News,
+    /// `FeedStore::row_locked`
+    Row,
     /// `FeedStore::runs`
     Runs,
     /// `FeedStore::number`
@@ -67,7 +69,8 @@ impl Call {
             Call::Look => "store.look",
             Call::Commit => "store.commit",
             Call::Claim => "store.claim",
-            Call::Rows => "store.rows",
+            Call::News => "store.news",
+            Call::Row => "store.row",
             Call::Runs => "store.runs",
             Call::Number => "store.number",
             Call::Record => "store.record",

@@ -11,6 +11,7 @@ mod consuming;
 mod extensions;
 mod guards;
 mod owners;
+mod questions;
 mod quota;
 mod runs;
 mod stage;

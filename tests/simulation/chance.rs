@@ -58,7 +58,7 @@ struct Odds {
 fn odds(call: &str) -> Odds {
     let lost = |before, after| Odds { before, after, ..Odds::default() };
     match call {
-        "store.beat" | "store.look" | "store.rows" | "store.runs" => lost(15, 5),
+        "store.beat" | "store.look" | "store.news" | "store.row" | "store.runs" => lost(15, 5),
         "store.clean" | "store.farm" | "store.tidy" => lost(40, 20),
         "spool.append" => Odds { refused: 5, statuses: &[0], ..lost(20, 20) },
         "spool.read" => lost(20, 0),

@@ -120,7 +120,7 @@ fn a_registry_that_panics_is_built_anew() {
 
 #[test]
 fn a_forwarder_that_panics_is_built_anew() {
-    survives("FflowForwarder", &["store.beat", "store.claim", "store.rows"]);
+    survives("FflowForwarder", &["store.beat", "store.claim", "store.news"]);
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! Claiming sessions, and learning of what others did to their rows.
+//! Claiming sessions.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -10,10 +9,8 @@ use super::FflowForwarder;
 use crate::clock;
 use crate::domain::feed::Claim;
 use crate::domain::ids::SessionId;
-use crate::domain::status::SessionState;
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::feeds::{FeedRow, Guard, Wanted};
-use crate::messages::{Advance, Forsake};
+use crate::gateways::upload_store::feeds::{Guard, Wanted};
 
 /// Slots that become free within this time are filled by one claim: with many waiting, each looks through all of them.
 const GATHER: Duration = Duration::from_millis(100);
@@ -117,65 +114,6 @@ impl FflowForwarder {
     /// Feeds that need a slot.
     fn busy(&self) -> usize {
         self.running.values().filter(|running| !running.waiting).count()
-    }
-
-    /// One query for all feeds: bytes that other replicas stored, and rows that are no longer ours. After a lapse the
-    /// lease is valid again when rows have been compared that were read after the heartbeat came back.
-    pub(super) fn poll_rows(&mut self, ctx: &mut Context<Self>) {
-        if self.running.is_empty() || self.polling {
-            return;
-        }
-        self.polling = true;
-        let regained = self.regained.take();
-        let sessions: Vec<SessionId> = self.running.keys().copied().collect();
-        let store = self.parts.store.clone();
-        let read = async move {
-            let result = store.rows(&sessions).await;
-            (sessions, result)
-        };
-        ctx.spawn(read.into_actor(self).map(move |(sessions, result), forwarder, ctx| {
-            forwarder.polling = false;
-            match result {
-                Ok(rows) => {
-                    forwarder.compare(&sessions, rows);
-                    let lease = forwarder.parts.replica.lease;
-                    regained.into_iter().for_each(|sent| forwarder.parts.keeper.extend(sent, lease));
-                }
-                Err(error) => warn!(%error, "feeds could not learn of new bytes"),
-            }
-            if forwarder.regained.is_some() {
-                forwarder.poll_rows(ctx);
-            }
-        }));
-    }
-
-    fn compare(&mut self, sessions: &[SessionId], rows: Vec<FeedRow>) {
-        let rows: HashMap<SessionId, FeedRow> = rows.into_iter().map(|row| (row.session, row)).collect();
-        for session in sessions {
-            let Some(running) = self.running.get(session) else {
-                continue;
-            };
-            let guard = Guard {
-                session: *session,
-                owner: self.parts.me,
-                epoch: running.epoch,
-                generation: Default::default(),
-            };
-            match rows.get(session) {
-                Some(row) if row.owned_by(&guard) => {
-                    let sealed = row.state == SessionState::Sealed;
-                    running.feed.advance.do_send(Advance {
-                        committed: row.committed,
-                        sealed,
-                        run: None,
-                        trace: None,
-                    });
-                }
-                // Its own Complete or release looks the same from outside, and a row read before the claim is older.
-                Some(row) if row.epoch <= running.epoch => {}
-                Some(_) | None => running.feed.forsake.do_send(Forsake),
-            }
-        }
     }
 
     pub(super) fn drop_idle_flows(&mut self, ctx: &mut Context<Self>) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::{Config, ConfigSources};
-use crate::domain::ids::{FlowId, Generation, VideoId};
+use crate::domain::ids::{Epoch, FlowId, Generation, VideoId};
 use crate::domain::session::SharedRows;
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
 use crate::lease::{self, Lease};
@@ -264,6 +264,24 @@ async fn a_session_that_advances_here_is_claimed_at_once() {
 }
 
 #[actix_rt::test]
+async fn a_feed_hears_once_of_what_others_stored_and_of_nothing_else() {
+    let world = World::with(|feed| feed.sweep = NEVER);
+    world.leased().await;
+    world.session(0, 200).await;
+    world.advanced(0);
+    world.wait_until("it is claimed", || world.claims(0).len() == 1).await;
+    let polled = async || {
+        let asked = world.store.count(Call::News);
+        world.wait_until("rows are compared", || world.store.count(Call::News) >= asked + 3).await;
+    };
+    polled().await;
+    assert!(world.log.advances.borrow().is_empty(), "the claim said it all");
+    world.upload(0, TOTAL - 200).await;
+    polled().await;
+    assert_eq!(*world.log.advances.borrow(), [(session(0), TOTAL, true)]);
+}
+
+#[actix_rt::test]
 async fn a_session_below_the_start_waits_for_more_bytes_or_its_end() {
     let world = World::with(|feed| feed.start_bytes = 300);
     world.leased().await;
@@ -405,8 +423,8 @@ async fn a_feed_that_ended_its_own_row_is_not_forsaken() {
         let own = row.own.as_mut().unwrap();
         (own.state, own.owner) = (SessionState::Done, None);
     });
-    let rows = world.store.count(Call::Rows);
-    world.wait_until("the row is seen", || world.store.count(Call::Rows) >= rows + 3).await;
+    let rows = world.store.count(Call::News);
+    world.wait_until("the row is seen", || world.store.count(Call::News) >= rows + 3).await;
     assert!(world.log.forsaken.borrow().is_empty());
 }
 
@@ -434,14 +452,14 @@ async fn after_a_lapse_the_rows_are_compared_before_anything_is_said() {
     world.wait_until("both are claimed", || world.log.claims.borrow().len() == 2).await;
     world.store.set_away(true);
     world.lapsed().await;
-    world.store.pause(Call::Rows, true);
+    world.store.pause(Call::News, true);
     world.store.lease(other(), NEVER);
     world.store.alter(session(0), |row| row.take_over(other()));
     world.store.set_away(false);
     world.sweeps(5).await;
     let early = tokio::time::timeout(Duration::from_millis(5), world.lease.valid()).await;
     assert!(early.is_err(), "the lease is valid before the rows were compared");
-    world.store.pause(Call::Rows, false);
+    world.store.pause(Call::News, false);
     world.leased().await;
     assert_eq!(world.log.forsaken.borrow().clone(), [(session(0), Epoch(1))]);
     world.wait_until("the foreign one is gone", || world.log.forsaken.borrow().len() == 1).await;
@@ -520,7 +538,13 @@ async fn the_session_of_a_feed_that_panicked_is_claimed_anew() {
     world.log.panics.set(true);
     world.upload(0, 100).await;
     world.wait_until("it is claimed anew", || world.claims(0) == [Epoch(1), Epoch(2)]).await;
-    let heard = || world.log.advances.borrow().contains(&(session(0), 300, false));
+    assert_eq!(
+        world.log.claims.borrow().last().unwrap().committed,
+        300,
+        "it begins where the old one heard of"
+    );
+    world.upload(0, 100).await;
+    let heard = || world.log.advances.borrow().contains(&(session(0), 400, false));
     world.wait_until("the new feed goes on", heard).await;
     assert_eq!(world.feeds().await, HashSet::from([session(0)]));
 }

@@ -345,8 +345,8 @@ async fn a_write_of_unknown_outcome_is_read_again_and_done_once() {
 async fn an_outage_of_postgresql_costs_no_generation() {
     let (world, _feed) = World::sealed().await;
     world.store.set_away(true);
-    let asked = world.store.count(Call::Rows) + world.store.count(Call::Runs);
-    let now = || world.store.count(Call::Rows) + world.store.count(Call::Runs);
+    let asked = world.store.count(Call::Row) + world.store.count(Call::Runs);
+    let now = || world.store.count(Call::Row) + world.store.count(Call::Runs);
     world.wait_until("it is asked in vain", || now() >= asked + 2).await;
     world.store.set_away(false);
     world.ended(1).await;
@@ -721,7 +721,7 @@ async fn a_row_that_cannot_be_read_again_after_a_lost_write_hands_the_session_ba
     let world = World::new();
     world.upload(TOTAL).await;
     world.store.script(Call::Number, Fault::Before);
-    world.store.script(Call::Rows, Fault::Refused);
+    world.store.script(Call::Row, Fault::Refused);
     let _feed = world.feed().await;
     world.ended(1).await;
     assert!(world.heard.borrow().ended[0].rest);

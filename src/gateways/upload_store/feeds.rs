@@ -3,9 +3,13 @@
 mod claim;
 mod end;
 mod reads;
+mod runs;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Value};
+use tokio::sync::Semaphore;
 
 use super::StoreError;
 use super::sql::{self, statement};
@@ -14,6 +18,8 @@ use crate::domain::ids::{Epoch, FlowName, Generation, ReplicaId, SessionId};
 use crate::domain::route::FlowUrl;
 use crate::domain::status::SessionState;
 use crate::gateways::spool::Run;
+
+use runs::RunsDesk;
 
 pub use claim::CLAIM;
 pub use end::Ending;
@@ -86,13 +92,31 @@ impl FeedRow {
     }
 }
 
+/// What the feed of a session was told of its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Whose row.
+    pub session: SessionId,
+    /// Under which ownership it is fed.
+    pub epoch: Epoch,
+    /// Bytes stored.
+    pub committed: i64,
+    /// All of them are.
+    pub sealed: bool,
+}
+
 /// Claims sessions and writes for their owners. After an `Unavailable` write nothing is known: read the row.
 #[async_trait]
 pub trait FeedStore: Send + Sync {
     /// Takes ownership; reads and clears `settled` in the same statement.
     async fn claim(&self, wanted: &Wanted<'_>) -> Result<Vec<Claim>, StoreError>;
-    /// Rows as they are, without locks. Sessions without a row are left out.
-    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError>;
+    /// The rows that do not say what was told, read without locks; `None` where there is none that this program knows.
+    /// `me` is who fed them then.
+    async fn news(
+        &self,
+        me: ReplicaId,
+        told: &[Told],
+    ) -> Result<Vec<(SessionId, Option<FeedRow>)>, StoreError>;
     /// One row, under its lock: it comes after every write that is still on its way under that lock.
     async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError>;
     /// Where the spool holds the bytes `[from, to)`.
@@ -121,20 +145,36 @@ pub trait FeedStore: Send + Sync {
     async fn drop_idle_flows(&self, idle_seconds: f64, limit: i64) -> Result<u64, StoreError>;
 }
 
+/// How long a feed may wait for its turn: ten thousand that begin at once are through in a fraction of it.
+const TURN: Duration = Duration::from_secs(60);
+
 /// [`FeedStore`] on PostgreSQL.
+///
+/// What waits for a connection of the pool takes several KiB, more than a feed has besides; so feeds stand in line in
+/// front of it, as many at a time as there are connections. What is asked for all feeds together does not.
 pub struct PgFeedStore {
     db: DatabaseConnection,
+    turns: Semaphore,
+    runs: RunsDesk,
 }
 
 impl PgFeedStore {
     /// Uses the pool `db`.
     pub fn new(db: DatabaseConnection) -> Self {
-        PgFeedStore { db }
+        let connections = db.get_postgres_connection_pool().options().get_max_connections();
+        PgFeedStore { runs: RunsDesk::new(db.clone()), turns: Semaphore::new(connections as usize), db }
+    }
+
+    /// One feed's conversation with the database, when its turn has come.
+    async fn in_turn<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let late = |_| StoreError::Unavailable(format!("no connection was free for a feed within {TURN:?}"));
+        let _turn = tokio::time::timeout(TURN, self.turns.acquire()).await.map_err(late)?;
+        sql::within(work).await
     }
 
     /// One guarded statement: `$1` session, `$2` epoch, `$3` owner, `$4` generation, then `more`.
     async fn guarded(&self, query: &str, guard: Guard, more: Vec<Value>) -> Result<Written, StoreError> {
-        sql::within(async {
+        self.in_turn(async {
             let values = guard.values().into_iter().chain(more);
             let changed = self.db.execute_raw(statement(query, values)).await?.rows_affected();
             Ok(if changed == 0 { Written::Fenced } else { Written::Done })
@@ -159,16 +199,20 @@ impl FeedStore for PgFeedStore {
         sql::within(claim::claim(&self.db, wanted)).await
     }
 
-    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError> {
-        sql::within(reads::rows(&self.db, sessions)).await
+    async fn news(
+        &self,
+        me: ReplicaId,
+        told: &[Told],
+    ) -> Result<Vec<(SessionId, Option<FeedRow>)>, StoreError> {
+        sql::within(reads::news(&self.db, me, told)).await
     }
 
     async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError> {
-        sql::within(reads::row_locked(&self.db, session)).await
+        self.in_turn(reads::row_locked(&self.db, session)).await
     }
 
     async fn runs(&self, session: SessionId, from: i64, to: i64) -> Result<Vec<Run>, StoreError> {
-        sql::within(reads::runs(&self.db, session, from, to)).await
+        self.runs.ask(session, from, to).await
     }
 
     async fn number(&self, guard: Guard, numbering: &Numbering) -> Result<Written, StoreError> {
@@ -209,11 +253,11 @@ impl FeedStore for PgFeedStore {
     }
 
     async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError> {
-        sql::within(end::complete(&self.db, guard, claim)).await
+        self.in_turn(end::complete(&self.db, guard, claim)).await
     }
 
     async fn park(&self, guard: Guard, claim: &Claim, ending: &Ending) -> Result<Written, StoreError> {
-        sql::within(end::park(&self.db, guard, claim, ending)).await
+        self.in_turn(end::park(&self.db, guard, claim, ending)).await
     }
 
     async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError> {
@@ -226,20 +270,22 @@ impl FeedStore for PgFeedStore {
     }
 
     async fn weigh(&self, session: SessionId, work: Work) -> Result<Evidence, StoreError> {
-        sql::within(reads::weigh(&self.db, session, work)).await
+        self.in_turn(reads::weigh(&self.db, session, work)).await
     }
 
     async fn add_stray(&self, session: SessionId, name: &FlowName) -> Result<(), StoreError> {
         let ending = Ending { reason: String::new(), stray: Some(name.clone()), stray_base: None };
-        sql::within(end::add_stray(&self.db, session, &ending)).await
+        self.in_turn(end::add_stray(&self.db, session, &ending)).await
     }
 
     async fn drop_runs(&self, session: SessionId) -> Result<(), StoreError> {
-        end::drop_runs(&self.db, session).await
+        // In batches, each with its own turn.
+        while self.in_turn(end::drop_runs(&self.db, session)).await? {}
+        Ok(())
     }
 
     async fn set_cleaned(&self, session: SessionId) -> Result<(), StoreError> {
-        sql::within(end::set_cleaned(&self.db, session)).await
+        self.in_turn(end::set_cleaned(&self.db, session)).await
     }
 
     async fn drop_idle_flows(&self, idle_seconds: f64, limit: i64) -> Result<u64, StoreError> {

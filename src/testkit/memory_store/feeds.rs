@@ -12,7 +12,7 @@ use crate::domain::route::FlowUrl;
 use crate::domain::status::{FlowStatus, SessionState, VideoStatus};
 use crate::gateways::spool::Run;
 use crate::gateways::upload_store::StoreError;
-use crate::gateways::upload_store::feeds::{Ending, FeedRow, FeedStore, Guard, Wanted, Written};
+use crate::gateways::upload_store::feeds::{Ending, FeedRow, FeedStore, Guard, Told, Wanted, Written};
 
 impl MemoryStore {
     /// A guarded write: `write` runs only on a row that is still the guard's.
@@ -41,16 +41,26 @@ impl FeedStore for MemoryStore {
         self.meet(Call::Claim, |tables| Ok(tables.claim(wanted))).await
     }
 
-    async fn rows(&self, sessions: &[SessionId]) -> Result<Vec<FeedRow>, StoreError> {
-        self.meet(Call::Rows, |tables| {
-            let row = |id: &SessionId| tables.sessions.get(id).and_then(|row| row.feed_row(*id));
-            Ok(sessions.iter().filter_map(row).collect())
+    async fn news(
+        &self,
+        me: ReplicaId,
+        told: &[Told],
+    ) -> Result<Vec<(SessionId, Option<FeedRow>)>, StoreError> {
+        self.meet(Call::News, |tables| {
+            let row = |told: &Told| (told.session, tables.feed_row(told.session));
+            let known = |told: &Told, row: &FeedRow| {
+                let state = if told.sealed { SessionState::Sealed } else { SessionState::Open };
+                let now = (row.owner, row.epoch, row.committed, row.state);
+                now == (Some(me), told.epoch, told.committed, state)
+            };
+            let differs = |told: &&Told| !row(told).1.is_some_and(|row| known(told, &row));
+            Ok(told.iter().filter(differs).map(row).collect())
         })
         .await
     }
 
     async fn row_locked(&self, session: SessionId) -> Result<Option<FeedRow>, StoreError> {
-        Ok(self.rows(&[session]).await?.pop())
+        self.meet(Call::Row, |tables| Ok(tables.feed_row(session))).await
     }
 
     async fn runs(&self, session: SessionId, from: i64, to: i64) -> Result<Vec<Run>, StoreError> {
@@ -163,6 +173,10 @@ impl Tables {
             Some(claim)
         };
         due.into_iter().filter_map(claim).collect()
+    }
+
+    fn feed_row(&self, session: SessionId) -> Option<FeedRow> {
+        self.sessions.get(&session)?.feed_row(session)
     }
 
     fn guarded_row(&mut self, guard: &Guard) -> Option<&mut Row> {

@@ -3,11 +3,12 @@
 
 use devstack::TcpProxy;
 use sea_orm::DatabaseConnection;
+use uploader_v4::domain::ids::Epoch;
 use uploader_v4::domain::session::Next;
 use uploader_v4::domain::status::SessionState;
 use uploader_v4::gateways::upload_store::StoreError;
 use uploader_v4::gateways::upload_store::chunks::{ChunkStore, Outcome};
-use uploader_v4::gateways::upload_store::feeds::{FeedRow, FeedStore, PgFeedStore, Written};
+use uploader_v4::gateways::upload_store::feeds::{FeedRow, FeedStore, PgFeedStore, Told, Written};
 
 use super::stage::{At, ONE, Stage, TWO, connect, guard, id, replica};
 use super::writer::{Writer, facts, judge, terms};
@@ -26,7 +27,9 @@ async fn by_cable() -> (Stage, TcpProxy) {
 
 /// The row as two readers see it.
 async fn without_lock(db: &DatabaseConnection, upload: &Upload) -> FeedRow {
-    PgFeedStore::new(db.clone()).rows(&[id(upload)]).await.unwrap().remove(0)
+    let nothing = Told { session: id(upload), epoch: Epoch(-1), committed: -1, sealed: false };
+    let news = PgFeedStore::new(db.clone()).news(replica(), &[nothing]).await.unwrap().remove(0);
+    news.1.unwrap()
 }
 
 async fn with_lock(db: &DatabaseConnection, upload: &Upload) -> FeedRow {

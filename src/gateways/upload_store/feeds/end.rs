@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
 
 use super::super::cleaning::REMOVED;
-use super::super::sql::{self, statement};
+use super::super::sql::statement;
 use super::super::{StoreError, pool};
 use super::{GUARD, Guard, Written};
 use crate::domain::feed::Claim;
@@ -104,18 +104,12 @@ pub(super) async fn add_stray(
 /// Rows of one session removed in one statement.
 const RUNS_PER_BATCH: i64 = 5_000;
 
-pub(super) async fn drop_runs(db: &DatabaseConnection, session: SessionId) -> Result<(), StoreError> {
+/// Removes a batch of a session's runs; says whether there may be more.
+pub(super) async fn drop_runs(db: &DatabaseConnection, session: SessionId) -> Result<bool, StoreError> {
     let delete = "DELETE FROM uploader.run WHERE session_id = $1 AND start IN \
                   (SELECT start FROM uploader.run WHERE session_id = $1 ORDER BY start LIMIT $2)";
-    loop {
-        let values = [session.0.into(), RUNS_PER_BATCH.into()];
-        let gone =
-            sql::within(async { Ok(db.execute_raw(statement(delete, values)).await?.rows_affected()) })
-                .await?;
-        if gone < RUNS_PER_BATCH as u64 {
-            return Ok(());
-        }
-    }
+    let values = [session.0.into(), RUNS_PER_BATCH.into()];
+    Ok(db.execute_raw(statement(delete, values)).await?.rows_affected() == RUNS_PER_BATCH as u64)
 }
 
 pub(super) async fn set_cleaned(db: &DatabaseConnection, session: SessionId) -> Result<(), StoreError> {

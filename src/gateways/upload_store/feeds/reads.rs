@@ -4,23 +4,47 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult};
 
 use super::super::StoreError;
 use super::super::rows::{self, get};
-use super::super::sql::{statement, uuids};
-use super::FeedRow;
+use super::super::sql::{bigint_array, bool_array, statement, uuid_array};
+use super::{FeedRow, Told};
 use crate::domain::feed::{Evidence, Work};
 use crate::domain::ids::{Epoch, Generation, ReplicaId, SessionId};
-use crate::gateways::spool::Run;
 
 const COLUMNS: &str = "session_id, owner, epoch, generation, flow_url, finish_sent_at IS NOT NULL AS finish_sent, \
      state, committed";
 
-pub(super) async fn rows(
+/// PostgreSQL compares, so that of thousands of sessions to which nothing happens nothing is sent.
+pub(super) async fn news(
     db: &DatabaseConnection,
-    sessions: &[SessionId],
-) -> Result<Vec<FeedRow>, StoreError> {
-    let query = format!("SELECT {COLUMNS} FROM uploader.session WHERE session_id = ANY($1)");
-    let found = db.query_all_raw(statement(&query, [uuids(sessions)])).await?;
-    // A state that this program does not know belongs to no feed of its: the row is left out.
-    found.iter().map(feed_row).filter(|row| !matches!(row, Err(StoreError::Refused(_)))).collect()
+    me: ReplicaId,
+    told: &[Told],
+) -> Result<Vec<(SessionId, Option<FeedRow>)>, StoreError> {
+    let query = format!(
+        "SELECT t.id, {COLUMNS} FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bool[]) \
+         AS t(id, told_epoch, told_committed, told_sealed) LEFT JOIN uploader.session ON session_id = t.id \
+         WHERE (owner, epoch, committed, state) IS DISTINCT FROM \
+         ($1, told_epoch, told_committed, CASE WHEN told_sealed THEN 'SEALED' ELSE 'OPEN' END)"
+    );
+    let values = [
+        me.0.into(),
+        uuid_array(told.iter().map(|told| told.session.0)),
+        bigint_array(told.iter().map(|told| told.epoch.0)),
+        bigint_array(told.iter().map(|told| told.committed)),
+        bool_array(told.iter().map(|told| told.sealed)),
+    ];
+    db.query_all_raw(statement(&query, values)).await?.iter().map(newer).collect()
+}
+
+fn newer(row: &QueryResult) -> Result<(SessionId, Option<FeedRow>), StoreError> {
+    let session = SessionId(get(row, "id")?);
+    if get::<Option<uuid::Uuid>>(row, "session_id")?.is_none() {
+        return Ok((session, None));
+    }
+    match feed_row(row) {
+        Ok(row) => Ok((session, Some(row))),
+        // A state that this program does not know belongs to no feed of its.
+        Err(StoreError::Refused(_)) => Ok((session, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// A row that a locking read has to wait for is read in its newest version, unlike rows that are read beside it.
@@ -44,20 +68,6 @@ fn feed_row(row: &QueryResult) -> Result<FeedRow, StoreError> {
         state: rows::state_of(&get::<String>(row, "state")?)?,
         committed: get(row, "committed")?,
     })
-}
-
-pub(super) async fn runs(
-    db: &DatabaseConnection,
-    session: SessionId,
-    from: i64,
-    to: i64,
-) -> Result<Vec<Run>, StoreError> {
-    // Runs do not overlap: the one that holds `from` is the last that begins at or before it, and the key finds it.
-    let query = "SELECT start, length, writer, position, record_end FROM uploader.run \
-                 WHERE session_id = $1 AND start < $3 AND start >= coalesce((SELECT max(start) FROM uploader.run \
-                 WHERE session_id = $1 AND start <= $2), 0) ORDER BY start";
-    let found = db.query_all_raw(statement(query, [session.0.into(), from.into(), to.into()])).await?;
-    found.iter().map(rows::run).collect()
 }
 
 pub(super) async fn weigh(
