@@ -92,7 +92,7 @@ impl SessionFeed {
 }
 
 impl Errand {
-    async fn run(self, step: Step, memo: Memo) -> (Event, Memo) {
+    async fn run(&self, step: Step, memo: Memo) -> (Event, Memo) {
         let memo = match step {
             Step::Push { from, to, replay } => return self.push(from, to, replay, memo).await,
             Step::Record(url) => return self.record(url, memo).await,
@@ -160,7 +160,7 @@ impl Errand {
         })
     }
 
-    async fn record(self, url: FlowUrl, memo: Memo) -> (Event, Memo) {
+    async fn record(&self, url: FlowUrl, memo: Memo) -> (Event, Memo) {
         let write = || self.parts.store.record(self.guard, &url);
         let landed: Landed<'_> = &|row| {
             row.owned_by(&self.guard)
@@ -175,7 +175,7 @@ impl Errand {
         (event, Memo { published: Some(clock::now()), ..memo })
     }
 
-    async fn push(self, from: i64, to: i64, replay: bool, mut memo: Memo) -> (Event, Memo) {
+    async fn push(&self, from: i64, to: i64, replay: bool, mut memo: Memo) -> (Event, Memo) {
         memo.replaying = match memo.replaying {
             held @ Some(_) if replay => held,
             None if replay => self.parts.replays.clone().acquire_owned().await.ok(),

@@ -2,13 +2,14 @@
 
 mod claim;
 mod end;
+mod guarded;
 mod reads;
 mod runs;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Semaphore;
 
 use super::StoreError;
@@ -23,6 +24,7 @@ use runs::RunsDesk;
 
 pub use claim::CLAIM;
 pub use end::Ending;
+pub use guarded::GUARD;
 
 /// Who a feed's write comes from. It changes nothing unless the row says the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,24 +174,20 @@ impl PgFeedStore {
         sql::within(work).await
     }
 
-    /// One guarded statement: `$1` session, `$2` epoch, `$3` owner, `$4` generation, then `more`.
-    async fn guarded(&self, query: &str, guard: Guard, more: Vec<Value>) -> Result<Written, StoreError> {
+    /// One guarded statement and its values: `$1` session, `$2` epoch, `$3` owner, `$4` generation, then its own. Made
+    /// when its turn has come: what stands in line stays small.
+    async fn guarded(
+        &self,
+        guard: Guard,
+        write: impl FnOnce() -> guarded::Query,
+    ) -> Result<Written, StoreError> {
         self.in_turn(async {
-            let values = guard.values().into_iter().chain(more);
-            let changed = self.db.execute_raw(statement(query, values)).await?.rows_affected();
+            let (query, own) = write();
+            let values = guard.values().into_iter().chain(own);
+            let changed = self.db.execute_raw(statement(&query, values)).await?.rows_affected();
             Ok(if changed == 0 { Written::Fenced } else { Written::Done })
         })
         .await
-    }
-}
-
-/// The guard of every write of a feed: `$1` session, `$2` epoch, `$3` owner, `$4` generation.
-pub const GUARD: &str =
-    "session_id = $1 AND epoch = $2 AND owner = $3 AND generation = $4 AND state IN ('OPEN', 'SEALED')";
-
-impl Guard {
-    fn values(&self) -> [Value; 4] {
-        [self.session.0.into(), self.epoch.0.into(), self.owner.0.into(), self.generation.0.into()]
     }
 }
 
@@ -216,40 +214,15 @@ impl FeedStore for PgFeedStore {
     }
 
     async fn number(&self, guard: Guard, numbering: &Numbering) -> Result<Written, StoreError> {
-        let failing = match numbering.failing {
-            None => "failing_since",
-            Some(true) => "coalesce(failing_since, clock_timestamp())",
-            Some(false) => "NULL",
-        };
-        let query = format!(
-            "WITH numbered AS (UPDATE uploader.session SET generation = $5, generation_at = clock_timestamp(), \
-             flow_url = NULL, fed = 0, settled = false, finish_sent_at = NULL, farthest = $6, strikes = $7, \
-             next_attempt_at = clock_timestamp() + make_interval(secs => $8), \
-             last_error = coalesce($9, last_error), failing_since = {failing} WHERE {GUARD} RETURNING session_id), \
-             stray AS (INSERT INTO uploader.stray (name, session_id, base_url) \
-             SELECT $10, session_id, $11 FROM numbered WHERE $10 IS NOT NULL ON CONFLICT (name) DO NOTHING) \
-             SELECT session_id FROM numbered"
-        );
-        let more = vec![
-            numbering.generation.0.into(),
-            numbering.farthest.into(),
-            numbering.strikes.into(),
-            numbering.pause.as_secs_f64().into(),
-            numbering.error.clone().into(),
-            numbering.stray.as_ref().map(|name| name.as_str().to_owned()).into(),
-            numbering.stray_base.clone().into(),
-        ];
-        self.guarded(&query, guard, more).await
+        self.guarded(guard, || guarded::number(numbering)).await
     }
 
     async fn record(&self, guard: Guard, url: &FlowUrl) -> Result<Written, StoreError> {
-        let query = format!("UPDATE uploader.session SET flow_url = $5 WHERE {GUARD}");
-        self.guarded(&query, guard, vec![url.as_str().into()]).await
+        self.guarded(guard, || guarded::record(url)).await
     }
 
     async fn mark_finish(&self, guard: Guard) -> Result<Written, StoreError> {
-        let query = format!("UPDATE uploader.session SET finish_sent_at = clock_timestamp() WHERE {GUARD}");
-        self.guarded(&query, guard, Vec::new()).await
+        self.guarded(guard, guarded::mark_finish).await
     }
 
     async fn complete(&self, guard: Guard, claim: &Claim) -> Result<Written, StoreError> {
@@ -261,12 +234,7 @@ impl FeedStore for PgFeedStore {
     }
 
     async fn release(&self, guard: Guard, settled: bool, fed: i64) -> Result<Written, StoreError> {
-        let query = format!(
-            "UPDATE uploader.session SET owner = NULL, settled = $5, fed = $6, \
-             finish_sent_at = CASE WHEN $5 THEN NULL ELSE finish_sent_at END WHERE {GUARD}"
-        );
-        let fed = if settled { fed } else { 0 };
-        self.guarded(&query, guard, vec![settled.into(), fed.into()]).await
+        self.guarded(guard, || guarded::release(settled, fed)).await
     }
 
     async fn weigh(&self, session: SessionId, work: Work) -> Result<Evidence, StoreError> {
