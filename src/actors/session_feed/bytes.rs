@@ -9,6 +9,7 @@ use super::steps::Errand;
 use super::writes;
 use crate::clock;
 use crate::domain::feed::Event;
+use crate::domain::run::Run;
 use crate::gateways::spool::SpoolError;
 use crate::messages::DropFlow;
 
@@ -17,10 +18,12 @@ const READ_PAUSE: Duration = Duration::from_millis(200);
 
 impl Errand {
     /// Reads until the bytes are there; damaged ones for `read_retry` only. Otherwise the event that says why not.
-    pub(super) async fn read(&self, from: i64, to: i64) -> Result<Bytes, Event> {
+    /// `last` is the last run that PostgreSQL named: what one replica stored is one run, and asked for once.
+    pub(super) async fn read(&self, from: i64, to: i64, last: &mut Option<Run>) -> Result<Bytes, Event> {
         let session = self.claim.session;
         let length = usize::try_from(to - from).unwrap_or(0);
-        if let Some(run) = self.newest.filter(|run| run.covers(from, to))
+        let known = [self.newest, *last].into_iter().flatten().find(|run| run.covers(from, to));
+        if let Some(run) = known
             && let Ok(block) = self.parts.spool.read(session, &[run], from, length).await
         {
             return Ok(block);
@@ -28,6 +31,7 @@ impl Errand {
         let mut damaged_since = None;
         loop {
             let runs = writes::read(|| self.parts.store.runs(session, from, to)).await?;
+            *last = runs.last().copied();
             let error = match self.parts.spool.read(session, &runs, from, length).await {
                 Ok(block) => return Ok(block),
                 Err(error) => error,

@@ -35,6 +35,8 @@ pub(super) struct Memo {
     published: Option<Timestamp>,
     /// Its place among the replays, from the first block that was fed before to the last.
     replaying: Option<OwnedSemaphorePermit>,
+    /// The last run that PostgreSQL named.
+    run: Option<Run>,
 }
 
 /// A step's own copy of what it needs: the actor may hear other things meanwhile.
@@ -181,7 +183,7 @@ impl Errand {
             None if replay => self.parts.replays.clone().acquire_owned().await.ok(),
             Some(_) | None => None,
         };
-        let block = match self.read(from, to).await {
+        let block = match self.read(from, to, &mut memo.run).await {
             Ok(block) => block,
             Err(event) => return (event, memo),
         };

@@ -147,7 +147,8 @@ pub trait FeedStore: Send + Sync {
     async fn drop_idle_flows(&self, idle_seconds: f64, limit: i64) -> Result<u64, StoreError>;
 }
 
-/// How long a feed may wait for its turn: ten thousand that begin at once are through in a fraction of it.
+/// How long a feed may wait for its turn, or for an answer to what it asked together with others. One that is late reads
+/// its row again, as after any outage.
 const TURN: Duration = Duration::from_secs(60);
 
 /// [`FeedStore`] on PostgreSQL.
@@ -169,8 +170,11 @@ impl PgFeedStore {
 
     /// One feed's conversation with the database, when its turn has come.
     async fn in_turn<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let late = |_| StoreError::Unavailable(format!("no connection was free for a feed within {TURN:?}"));
-        let _turn = tokio::time::timeout(TURN, self.turns.acquire()).await.map_err(late)?;
+        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            let late = format!("no connection was free for a feed within {TURN:?}");
+            return Err(StoreError::Unavailable(late));
+        };
         sql::within(work).await
     }
 

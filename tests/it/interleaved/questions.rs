@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use uploader_v4::domain::ids::{ReplicaId, SessionId};
 use uploader_v4::domain::status::SessionState;
+use uploader_v4::gateways::upload_store::StoreError;
 use uploader_v4::gateways::upload_store::feeds::{FeedStore, PgFeedStore, Told};
 
 use super::stage::{Stage, id, replica};
@@ -57,6 +58,36 @@ async fn only_rows_that_say_something_new_are_sent() {
     let again: Vec<SessionId> =
         store.news(me, &told[..3]).await.unwrap().into_iter().map(|of| of.0).collect();
     assert_eq!(again, [], "what was told is no news");
+}
+
+#[tokio::test]
+async fn a_question_that_is_refused_takes_no_other_with_it() {
+    let stage = Stage::new().await;
+    let (writer, me) = (Writer::new(&stage, &stage.two), replica());
+    let mut uploads = Vec::new();
+    for _ in 0..9 {
+        uploads.push(fed(&stage, &writer, me).await.0);
+    }
+    let broken = &uploads[4];
+    for statement in [
+        "ALTER TABLE uploader.run RENAME TO run_stored".to_owned(),
+        format!(
+            "CREATE VIEW uploader.run AS SELECT session_id, start, length, writer, record_end, \
+             position / (session_id <> '{}')::int AS position FROM uploader.run_stored",
+            broken.session
+        ),
+    ] {
+        stage.world.execute(&statement, Vec::new()).await;
+    }
+    let store = PgFeedStore::new(stage.world.db.clone());
+    let answers = join_all(uploads.iter().map(|upload| store.runs(id(upload), 0, 1000))).await;
+    for (answer, upload) in answers.into_iter().zip(&uploads) {
+        if upload.session == broken.session {
+            assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}");
+        } else {
+            assert_eq!(answer.unwrap().len(), 1);
+        }
+    }
 }
 
 #[tokio::test]

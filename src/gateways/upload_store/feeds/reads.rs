@@ -31,10 +31,10 @@ pub(super) async fn news(
         bigint_array(told.iter().map(|told| told.committed)),
         bool_array(told.iter().map(|told| told.sealed)),
     ];
-    db.query_all_raw(statement(&query, values)).await?.iter().map(newer).collect()
+    db.query_all_raw(statement(&query, values)).await?.iter().map(news_of).collect()
 }
 
-fn newer(row: &QueryResult) -> Result<(SessionId, Option<FeedRow>), StoreError> {
+fn news_of(row: &QueryResult) -> Result<(SessionId, Option<FeedRow>), StoreError> {
     let session = SessionId(get(row, "id")?);
     if get::<Option<uuid::Uuid>>(row, "session_id")?.is_none() {
         return Ok((session, None));
