@@ -354,6 +354,19 @@ async fn an_outage_of_postgresql_costs_no_generation() {
 }
 
 #[actix_rt::test]
+async fn what_one_replica_stored_is_asked_for_once_however_often_it_is_pushed() {
+    let world = World::new();
+    world.upload(TOTAL).await;
+    world.fflow.script(memory_fflow::Call::Push, Fate::Status(500));
+    let _feed = world.feed().await;
+    world.ended(1).await;
+    world.assert_distributed(2);
+    assert!(world.flow(2).pushes > 1);
+    // A step that fails loses what it knew.
+    assert!(world.store.count(Call::Runs) <= 2, "{}", world.store.count(Call::Runs));
+}
+
+#[actix_rt::test]
 async fn a_failed_push_is_replayed_from_byte_0_into_a_new_name() {
     for fate in [Fate::Status(500), Fate::Status(404), Fate::Status(413), Fate::LostBefore, Fate::LostAfter] {
         let world = World::new();
