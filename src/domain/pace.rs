@@ -15,6 +15,8 @@ pub struct Pace {
     size: usize,
     least: usize,
     most: usize,
+    /// Size and time of the last one.
+    last: Option<(usize, Duration)>,
 }
 
 impl Pace {
@@ -22,7 +24,7 @@ impl Pace {
     /// a higher `least`.
     pub fn new(least: usize, most: usize) -> Self {
         let most = most.max(1);
-        Pace { size: most.min(FIRST), least: least.clamp(1, most), most }
+        Pace { size: most.min(FIRST), least: least.clamp(1, most), most, last: None }
     }
 
     /// Rows of the next transaction.
@@ -32,10 +34,23 @@ impl Pace {
 
     /// The last one took so long.
     pub fn took(&mut self, time: Duration) {
-        if time > LONG {
+        let size_matters = self.size_matters(time);
+        self.last = Some((self.size, time));
+        if time > LONG && size_matters {
             self.size = (self.size / 2).max(self.least);
-        } else if time < SHORT {
+        } else if time < SHORT || time > LONG {
             self.size = (self.size * 2).min(self.most);
+        }
+    }
+
+    /// Whether a smaller one is shorter, as far as the last two tell. On a machine that has too much to do every statement
+    /// takes long, however few rows it is for: then small transactions only make it more of them.
+    fn size_matters(self, time: Duration) -> bool {
+        match self.last {
+            Some((size, before)) if self.size < size => time < before * 3 / 4,
+            Some((size, before)) if self.size > size => time > before * 3 / 2,
+            Some(_) => self.size > self.least,
+            None => true,
         }
     }
 }
@@ -44,16 +59,34 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[test]
-    fn transactions_grow_while_they_are_short_and_shrink_when_they_are_long() {
-        let mut pace = Pace::new(1, 100);
-        let mut after = |millis: u64| {
-            pace.took(Duration::from_millis(millis));
-            pace.size()
+    /// Sizes in turn, where each transaction takes what `cost` says, in milliseconds.
+    fn sizes(mut pace: Pace, count: usize, cost: impl Fn(u64) -> u64) -> Vec<usize> {
+        let next = |_| {
+            let size = pace.size();
+            pace.took(Duration::from_millis(cost(size as u64)));
+            size
         };
-        assert_eq!([after(10), after(10), after(10), after(10)], [40, 80, 100, 100]);
-        assert_eq!([after(100), after(300), after(300)], [100, 50, 25]);
-        assert_eq!([after(900), after(900), after(900), after(900), after(900)], [12, 6, 3, 1, 1]);
+        (0..count).map(next).collect()
+    }
+
+    #[test]
+    fn transactions_grow_while_they_are_short() {
+        assert_eq!(sizes(Pace::new(1, 100), 5, |_| 10), [20, 40, 80, 100, 100]);
+        assert_eq!(sizes(Pace::new(1, 100), 4, |rows| 2 * rows), [20, 40, 40, 40], "80 to 200 ms are well");
+    }
+
+    #[test]
+    fn transactions_shrink_when_their_rows_make_them_long() {
+        assert_eq!(sizes(Pace::new(1, 100), 5, |rows| 30 * rows), [20, 10, 5, 5, 5]);
+        let beyond = sizes(Pace::new(1, 100), 40, |rows| 1000 * rows);
+        assert_eq!(beyond[..5], [20, 10, 5, 2, 1]);
+        assert!(beyond[5..].iter().all(|rows| *rows <= 2), "{beyond:?}");
+    }
+
+    #[test]
+    fn transactions_that_are_long_whatever_their_size_do_not_become_more() {
+        let all = sizes(Pace::new(10, 100), 40, |rows| 700 + rows);
+        assert!(all.iter().sum::<usize>() > 40 * 60, "{all:?}");
     }
 
     #[test]
