@@ -80,6 +80,8 @@ pub struct FflowForwarder {
     /// Claims of a drain that are on their way back.
     handing_back: usize,
     polling: bool,
+    /// The last of the feeds whose rows were compared; the first ones are next if it is nobody.
+    compared: Option<SessionId>,
     beating: bool,
     /// When the heartbeat after a lapse was sent: the lease is valid again once rows read after it were compared.
     regained: Option<Timestamp>,
@@ -106,6 +108,7 @@ impl FflowForwarder {
             filling: false,
             handing_back: 0,
             polling: false,
+            compared: None,
             beating: false,
             regained: None,
             expired_from: None,

@@ -6,6 +6,7 @@ pub mod open_files;
 mod reader;
 pub mod record;
 mod trial;
+mod turns;
 mod writers;
 
 use async_trait::async_trait;

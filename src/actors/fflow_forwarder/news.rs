@@ -1,5 +1,7 @@
 //! Learning of what others did to the rows of sessions that are fed here.
 
+use std::ops::Bound;
+
 use actix::prelude::*;
 use tracing::warn;
 
@@ -10,16 +12,19 @@ use crate::domain::status::SessionState;
 use crate::gateways::upload_store::feeds::{FeedRow, Guard, Told};
 use crate::messages::{Advance, Forsake};
 
+/// Rows compared by one query. Most of many feeds have nothing new, and the database looks at the row of each.
+const PART: usize = 1_000;
+
 impl FflowForwarder {
-    /// One query for all feeds: bytes that other replicas stored, and rows that are no longer ours. After a lapse the
-    /// lease is valid again when rows have been compared that were read after the heartbeat came back.
+    /// One query for many feeds: bytes that other replicas stored, and rows that are no longer ours. After a lapse the
+    /// lease is valid again when all rows have been compared that were read after the heartbeat came back.
     pub(super) fn poll_rows(&mut self, ctx: &mut Context<Self>) {
         if self.running.is_empty() || self.polling {
             return;
         }
         self.polling = true;
         let regained = self.regained.take();
-        let told: Vec<Told> = self.running.values().map(|running| running.told).collect();
+        let told = if regained.is_some() { self.told_after(None, usize::MAX) } else { self.next_part() };
         let (me, store) = (self.parts.me, self.parts.store.clone());
         let read = async move { store.news(me, &told).await };
         ctx.spawn(read.into_actor(self).map(move |result, forwarder, ctx| {
@@ -36,6 +41,18 @@ impl FflowForwarder {
                 forwarder.poll_rows(ctx);
             }
         }));
+    }
+
+    /// The feeds behind those that were compared last, or the first ones again.
+    fn next_part(&mut self) -> Vec<Told> {
+        let told = self.told_after(self.compared, PART);
+        self.compared = told.get(PART - 1).map(|last| last.session);
+        told
+    }
+
+    fn told_after(&self, last: Option<SessionId>, most: usize) -> Vec<Told> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.running.range((from, Bound::Unbounded)).map(|(_, running)| running.told).take(most).collect()
     }
 
     fn compare(&mut self, session: SessionId, row: Option<FeedRow>) {

@@ -282,6 +282,21 @@ async fn a_feed_hears_once_of_what_others_stored_and_of_nothing_else() {
 }
 
 #[actix_rt::test]
+async fn of_more_feeds_than_one_question_is_for_each_has_its_turn() {
+    const FEEDS: u128 = 1_001;
+    let world = World::with(|feed| feed.max_feeds = 2_000);
+    for number in 0..FEEDS {
+        world.session(number, 200).await;
+    }
+    world.wait_until("all are claimed", || world.log.claims.borrow().len() == FEEDS as usize).await;
+    for number in [0, FEEDS - 1, 0] {
+        world.upload(number, 100).await;
+        let heard = || world.log.advances.borrow().last().is_some_and(|(id, ..)| *id == session(number));
+        world.wait_until("its feed hears of more", heard).await;
+    }
+}
+
+#[actix_rt::test]
 async fn a_session_below_the_start_waits_for_more_bytes_or_its_end() {
     let world = World::with(|feed| feed.start_bytes = 300);
     world.leased().await;

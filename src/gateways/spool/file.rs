@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::reader::{Cursor, Reading};
 use super::trial;
+use super::turns::Turns;
 use super::writers::{self, Writers};
 use super::{Run, Spool, SpoolError, Stored, Volume};
 use crate::domain::ids::SessionId;
@@ -38,6 +39,7 @@ struct Shared {
     dir: PathBuf,
     writers: Mutex<Writers>,
     cursors: Mutex<Cursors>,
+    turns: Turns,
 }
 
 impl FileSpool {
@@ -49,7 +51,8 @@ impl FileSpool {
     /// The same with at most `max_open` files kept open for appending.
     pub fn with_open_files(dir: impl Into<PathBuf>, max_open: usize) -> Self {
         let writers = Mutex::new(Writers::new(max_open));
-        FileSpool { shared: Arc::new(Shared { dir: dir.into(), writers, cursors: Mutex::default() }) }
+        let (dir, cursors, turns) = (dir.into(), Mutex::default(), Turns::new());
+        FileSpool { shared: Arc::new(Shared { dir, writers, cursors, turns }) }
     }
 
     /// Runs `work` where it may block.
@@ -76,6 +79,7 @@ impl FileSpool {
 impl Spool for FileSpool {
     async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
         let facts = admission.facts();
+        let _turn = self.shared.turns.take(body.len()).await;
         let writer = locked(&self.shared.writers).take(facts.session);
         let (writer, place) = self
             .blocking(move |dir| {

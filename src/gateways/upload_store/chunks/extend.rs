@@ -87,27 +87,27 @@ impl Extension {
 /// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
 /// A row that is held or different is left out, and so is all that would be written for it; of one in `u`, all three
 /// writes are done. The newest chunks are kept as `domain::recent` does: 28 bytes each, the oldest of more than 16 dropped.
-/// A row in which they have another length is left to a look, which names it.
+/// A row in which they have another length is left to a look, which names it. `s` and `u` carry what is to be written: a
+/// planner that knows nothing of the batch's size joins it once more by comparing everything with everything.
 pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
          $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
          AS b(id, before, total, committed, chunk, start, length, writer, position, record_end, supposed)), \
-     s AS MATERIALIZED (SELECT s.session_id AS id, b.before, b.total FROM uploader.session s \
-         JOIN b ON b.id = s.session_id WHERE s.state = 'OPEN' AND s.committed = b.before \
+     s AS MATERIALIZED (SELECT b.* FROM uploader.session s JOIN b ON b.id = s.session_id \
+         WHERE s.state = 'OPEN' AND s.committed = b.before \
          AND octet_length(s.recent) % 28 = 0 AND octet_length(s.recent) <= 448 \
          ORDER BY s.session_id FOR NO KEY UPDATE OF s SKIP LOCKED), \
-     u AS MATERIALIZED (SELECT u.id FROM upload_sessions u JOIN s ON s.id = u.id JOIN flows f ON f.id = u.flow_id \
+     u AS MATERIALIZED (SELECT s.* FROM upload_sessions u JOIN s ON s.id = u.id JOIN flows f ON f.id = u.flow_id \
          JOIN videos v ON v.id = f.video_id WHERE u.uploaded_bytes = s.before AND u.total_bytes = s.total \
          AND f.status = 'UPLOADING' AND v.status = 'UPLOADING' \
          ORDER BY u.id FOR NO KEY UPDATE OF u SKIP LOCKED), \
-     w AS (UPDATE uploader.session AS t SET committed = b.committed, \
-         recent = substring(t.recent || b.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
-         last_activity = clock_timestamp() FROM b, u WHERE t.session_id = b.id AND u.id = b.id \
-         RETURNING t.session_id AS id, t.owner, CASE WHEN b.supposed THEN t.recent END AS recent), \
-     p AS (UPDATE upload_sessions AS t SET uploaded_bytes = b.committed FROM b, u \
-         WHERE t.id = b.id AND u.id = b.id), \
+     w AS (UPDATE uploader.session AS t SET committed = u.committed, \
+         recent = substring(t.recent || u.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
+         last_activity = clock_timestamp() FROM u WHERE t.session_id = u.id \
+         RETURNING t.session_id AS id, t.owner, CASE WHEN u.supposed THEN t.recent END AS recent), \
+     p AS (UPDATE upload_sessions AS t SET uploaded_bytes = u.committed FROM u WHERE t.id = u.id), \
      r AS (INSERT INTO uploader.run AS t (session_id, start, length, writer, position, record_end) \
-         SELECT b.id, b.start, b.length, b.writer, b.position, b.record_end FROM b JOIN u ON u.id = b.id \
+         SELECT id, start, length, writer, position, record_end FROM u \
          ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end) \
      SELECT id, owner, recent FROM w";
 
