@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A transaction should take less; the next one is half as large when it did not.
+/// A transaction should take less; the next one is half as large when it did not, unless that does not make it shorter.
 const LONG: Duration = Duration::from_millis(200);
 /// After one that took less the next one may be twice as large.
 const SHORT: Duration = Duration::from_millis(80);
@@ -15,7 +15,7 @@ pub struct Pace {
     size: usize,
     least: usize,
     most: usize,
-    /// Size and time of the last one.
+    /// Size and time of the last one that did what it should.
     last: Option<(usize, Duration)>,
 }
 
@@ -32,8 +32,11 @@ impl Pace {
         self.size
     }
 
-    /// The last one took so long.
-    pub fn took(&mut self, time: Duration) {
+    /// One with so many rows took so long. Of fewer than [`Pace::size`], a page's last ones, nothing can be told.
+    pub fn took(&mut self, rows: usize, time: Duration) {
+        if rows < self.size {
+            return;
+        }
         let size_matters = self.size_matters(time);
         self.last = Some((self.size, time));
         if time > LONG && size_matters {
@@ -41,6 +44,11 @@ impl Pace {
         } else if time < SHORT || time > LONG {
             self.size = (self.size * 2).min(self.most);
         }
+    }
+
+    /// One failed; how long that took says only how long somebody waited.
+    pub fn failed(&mut self) {
+        (self.size, self.last) = ((self.size / 2).max(self.least), None);
     }
 
     /// Whether a smaller one is shorter, as far as the last two tell. On a machine that has too much to do every statement
@@ -63,7 +71,7 @@ mod tests {
     fn sizes(mut pace: Pace, count: usize, cost: impl Fn(u64) -> u64) -> Vec<usize> {
         let next = |_| {
             let size = pace.size();
-            pace.took(Duration::from_millis(cost(size as u64)));
+            pace.took(size, Duration::from_millis(cost(size as u64)));
             size
         };
         (0..count).map(next).collect()
@@ -90,10 +98,23 @@ mod tests {
     }
 
     #[test]
+    fn neither_failures_nor_a_few_rows_tell_what_size_costs() {
+        let mut pace = Pace::new(10, 100);
+        pace.took(3, Duration::from_secs(1));
+        assert_eq!(pace.size(), 20);
+        for _ in 0..3 {
+            pace.failed();
+            assert_eq!(pace.size(), 10);
+        }
+        pace.took(10, Duration::from_millis(150));
+        assert_eq!(pace.size(), 10);
+    }
+
+    #[test]
     fn a_pace_stays_within_its_bounds() {
         let mut pace = Pace::new(10, 15);
         assert_eq!(pace.size(), 15);
-        pace.took(Duration::from_secs(1));
+        pace.took(15, Duration::from_secs(1));
         assert_eq!(pace.size(), 10);
         assert_eq!(Pace::new(10, 0).size(), 1);
     }

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use devstack::Signal;
 use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::client::{Client, answer};
 use crate::world::{Replica, SOON, Upload, World, bytes, sha256};
 
-/// Uploads under way at once during a rolling restart, one chunk in flight each.
+/// Uploads under way at once during a rolling restart.
 const UPLOADS: usize = 60;
 const CHUNK: usize = 8 * 1024;
-/// What a client sends at a time, and how often: an uplink of 320 kbit/s. Clients that send as fast as they can would take
-/// the whole machine, and what takes long then is everything.
+/// What a client sends at a time, and how often: an uplink of 320 kbit/s. They take turns, so that some of their chunks are
+/// in flight whenever a replica is told to leave. If they sent as fast as they can they would take the whole machine, and
+/// what takes long then is everything.
 const PACED_CHUNK: usize = 16 * 1024;
 const PACE: Duration = Duration::from_millis(400);
 /// The default `shutdown_deadline`, and what the process around it may take.
@@ -35,9 +36,14 @@ struct Run {
 }
 
 /// Sends a file chunk by chunk, each at its time and after the reply to the one before.
-async fn send_paced(client: &Client, upload: Upload, file: Vec<u8>, done: &AtomicUsize) -> Run {
+async fn send_paced(
+    client: &Client,
+    mut pace: Interval,
+    upload: Upload,
+    file: Vec<u8>,
+    done: &AtomicUsize,
+) -> Run {
     let mut waits = Vec::new();
-    let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for (number, chunk) in file.chunks(PACED_CHUNK).enumerate() {
         pace.tick().await;
@@ -142,7 +148,11 @@ async fn a_rolling_restart_while_uploads_are_fed_finish_and_begin_to_ship_replay
         files.push((world.announce_one(file.len()).await, file));
     }
     let done = AtomicUsize::new(0);
-    let sending = files.into_iter().map(|(upload, file)| send_paced(&client, upload, file, &done));
+    let begin = tokio::time::Instant::now();
+    let turn = |number: usize| interval_at(begin + PACE * number as u32 / UPLOADS as u32, PACE);
+    let sending = (0..)
+        .zip(files)
+        .map(|(number, (upload, file))| send_paced(&client, turn(number), upload, file, &done));
     let rolling = async {
         world.wait("the feeds to be under way", SOON, async || world.fflow.flows().len() >= UPLOADS).await;
         let before = done.load(Ordering::SeqCst);

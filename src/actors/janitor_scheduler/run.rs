@@ -119,7 +119,7 @@ impl Run {
                 let (batch, rest) = videos.split_at(pace.size().min(videos.len()));
                 let began = Instant::now();
                 self.report.videos_deleted += self.parts.store.remove(batch, ttl).await.map_err(text)?;
-                pace.took(began.elapsed());
+                pace.took(batch.len(), began.elapsed());
                 videos = rest;
                 if Instant::now() >= until {
                     self.places.emptied = batch.last().copied();

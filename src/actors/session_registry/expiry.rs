@@ -64,17 +64,20 @@ impl Round {
         while let Some(batch) = waiting.pop() {
             let began = Instant::now();
             match self.store.expire(batch, self.asked.ttl).await {
-                Ok(expired) => self.ended(&expired),
+                Ok(expired) => {
+                    self.pace.took(batch.len(), began.elapsed());
+                    self.ended(&expired);
+                }
                 Err(error) if error.fault() == Fault::Poison && batch.len() > 1 => {
                     let (left, right) = batch.split_at(batch.len() / 2);
                     waiting.extend([right, left]);
                 }
                 Err(error) => {
+                    self.pace.failed();
                     self.lost += usize::from(error.fault() == Fault::Transient);
                     self.expiry.failed(&error);
                 }
             }
-            self.pace.took(began.elapsed());
         }
     }
 

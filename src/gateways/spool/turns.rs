@@ -29,6 +29,7 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use futures_util::FutureExt;
 
     use super::*;
