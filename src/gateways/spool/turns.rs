@@ -2,9 +2,8 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Bytes on their way at once. Syncs that overlap end together, with one commit of the file system's journal and behind
-/// everything that the volume was given before; so do the transactions and answers that follow them. With more than this
-/// at once, volume and processors wait for each other in turn.
+/// Bytes on their way at once. Syncs that overlap end together, and so do the transactions and answers that follow them: with
+/// much more than this, volume and processors wait for each other in turn (docs/decisions/0019).
 const AT_ONCE: usize = 8 << 20;
 /// What one permit stands for.
 const UNIT: usize = 1 << 10;
@@ -19,8 +18,8 @@ impl Turns {
         Turns(Semaphore::new(AT_ONCE / UNIT))
     }
 
-    /// Waits until `bytes` more may be on their way; more than all that may be go alone. `None` only if there are no turns
-    /// any more.
+    /// Waits until `bytes` more may be on their way; more than all that may be go alone. There always are
+    /// turns again, so this never ends in `None`.
     pub async fn take(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let units = bytes.div_ceil(UNIT).min(AT_ONCE / UNIT);
         self.0.acquire_many(u32::try_from(units).ok()?).await.ok()
