@@ -135,7 +135,7 @@ async fn assert_fed_once(world: &World, runs: &[Run]) {
 
 #[tokio::test]
 async fn a_rolling_restart_while_uploads_are_fed_finish_and_begin_to_ship_replays_nothing() {
-    let world = World::with(RecordingOptions::default(), &[("UPLOADER_LOG_FILTER", "info")]).await;
+    let world = World::alone(&[("UPLOADER_LOG_FILTER", "info")]).await;
     let replicas = replicas(&world).await;
     let client = world.client().await;
     let slow = |kind, millis| FaultRule::on(kind, Fault::DelayThen(Duration::from_millis(millis)));

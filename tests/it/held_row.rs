@@ -9,7 +9,7 @@ use crate::world::{World, bytes};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_held_for_seconds_delays_its_own_session_and_no_other() {
     let span = Duration::from_secs(if full() { 10 } else { 3 });
-    let world = World::new().await;
+    let world = World::alone(&[]).await;
     let _replica = world.replica("one").await;
     let client = world.client().await;
     let crowd = Crowd::gather(&world).await;

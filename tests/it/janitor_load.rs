@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use peers::recording::RecordingOptions;
 
 use crate::client::Client;
 use crate::world::{Replica, SOON, World, bytes};
@@ -42,7 +41,7 @@ fn videos() -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn very_many_abandoned_videos_go_in_bounded_memory_and_transactions_while_uploads_go_on() {
-    let (world, count) = (World::with(RecordingOptions::default(), &SETTINGS).await, videos());
+    let (world, count) = (World::alone(&SETTINGS).await, videos());
     let idle = world.replica("idle").await;
     let _busy = world.replica("busy").await;
     has_taken_chunks_for_long(&world).await;

@@ -63,7 +63,7 @@ async fn roll(world: &World, replicas: Vec<Replica>) -> (Vec<Replica>, Vec<Durat
 
 #[tokio::test]
 async fn a_rolling_restart_under_a_hundred_uploads_is_noticed_by_nobody() {
-    let world = World::new().await;
+    let world = World::alone(&[]).await;
     let replicas = join_all(["one", "two", "standalone"].map(|name| world.replica(name))).await;
     let client = world.client().await;
     let file = Arc::new(bytes(100, FILE));

@@ -2,7 +2,7 @@
 //! of the real program as the test starts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use devstack::{Endpoints, Process, Sandbox, Workspace};
@@ -12,6 +12,7 @@ use sea_orm::{
     ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement,
     TransactionTrait, Value,
 };
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -20,6 +21,26 @@ use crate::client::Client;
 pub const SOON: Duration = Duration::from_secs(30);
 /// For what waits for a lease, a broker or an ffmpeg.
 pub const LATE: Duration = Duration::from_secs(120);
+
+/// Who uses the machine. How long something takes under a load says nothing while another test loads it too.
+static MACHINE: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
+
+/// A world's share of the machine.
+enum Share {
+    Some { _with: OwnedRwLockReadGuard<()> },
+    Whole { _alone: OwnedRwLockWriteGuard<()> },
+}
+
+impl Share {
+    async fn take(alone: bool) -> Self {
+        let machine = MACHINE.clone();
+        if alone {
+            Share::Whole { _alone: machine.write_owned().await }
+        } else {
+            Share::Some { _with: machine.read_owned().await }
+        }
+    }
+}
 
 /// What a world may have otherwise.
 pub struct Plan {
@@ -30,12 +51,16 @@ pub struct Plan {
     pub columns: Option<ByteColumns>,
     /// Servers of the test's own, if it is going to hurt them.
     pub endpoints: Option<Endpoints>,
+    /// No other world beside it: for what is measured under a load. A test that has another world already would wait
+    /// for itself.
+    pub alone: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let fflow = RecordingOptions::default();
-        Plan { fflow, settings: Vec::new(), columns: Some(ByteColumns::Integer), endpoints: None }
+        let columns = Some(ByteColumns::Integer);
+        Plan { fflow, settings: Vec::new(), columns, endpoints: None, alone: false }
     }
 }
 
@@ -46,6 +71,7 @@ pub struct World {
     pub workspace: Workspace,
     pub spool: PathBuf,
     settings: Vec<(String, String)>,
+    _share: Share,
 }
 
 /// A running replica and its health address.
@@ -87,7 +113,13 @@ impl World {
         Self::planned(Plan { fflow, settings: settings.to_vec(), ..Plan::default() }).await
     }
 
+    /// One that has the machine for itself.
+    pub async fn alone(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::planned(Plan { settings: settings.to_vec(), alone: true, ..Plan::default() }).await
+    }
+
     pub async fn planned(plan: Plan) -> Self {
+        let share = Share::take(plan.alone).await;
         let shared = || Endpoints::from_env().expect("the tests need servers: run `make test`");
         let endpoints = plan.endpoints.unwrap_or_else(shared);
         let template = match plan.columns {
@@ -101,7 +133,7 @@ impl World {
         let fflow = RecordingFflow::start(plan.fflow).unwrap();
         let settings =
             plan.settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        World { sandbox, fflow, db, workspace, spool, settings }
+        World { sandbox, fflow, db, workspace, spool, settings, _share: share }
     }
 
     /// Gives every replica to come a setting more.
