@@ -144,6 +144,13 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
         Some(Ok(feeds)) => warn!(feeds, "feeds could not be handed over in time, their leases will end"),
         Some(Err(_)) => warn!("the shutdown deadline has come, leases will end by themselves"),
     }
+    let left = leave.left_of(foundation.config.replica.shutdown_deadline);
+    match leave.beside(tokio::time::timeout(left, foundation.spool.settle())).await {
+        None => return Ok(Exit::Hurried),
+        Some(Ok(Ok(()))) => {}
+        Some(Ok(Err(error))) => warn!(%error, "the journal is not settled, the next start will do it"),
+        Some(Err(_)) => warn!("no time to settle the journal, the next start will do it"),
+    }
     Ok(Exit::Clean)
 }
 

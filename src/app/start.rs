@@ -15,7 +15,7 @@ use crate::config::{Config, SpoolLimit};
 use crate::domain::ids::ReplicaId;
 use crate::fault::{Classified, Fault};
 use crate::gateways::route_store::RedisRoutes;
-use crate::gateways::spool::{FileSpool, Spool, open_files};
+use crate::gateways::spool::{FileSpool, Spool, open_files, volume};
 use crate::gateways::upload_store::replicas::{Heartbeat, ReplicaStore, SpoolClaim};
 use crate::gateways::upload_store::{StoreError, pool};
 use crate::readiness::{Dependency, Readiness, State};
@@ -35,9 +35,11 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     let chunks = || pool::open_planned_once(&config.database, CHUNK_CONNECTIONS);
     let chunks = until_done(&readiness, Dependency::Database, chunks).await;
     let stores = Stores::new(&db, chunks, heartbeat);
-    let spool = FileSpool::with_open_files(&config.spool.dir, open_files::claim()?);
-    let spool: Arc<dyn Spool> = Arc::new(spool);
+    let spool = open_spool(&config).await?;
     claim_spool(&config, me, stores.replicas.as_ref(), spool.as_ref()).await?;
+    if let Err(error) = spool.recover().await {
+        warn!(%error, "the journals of processes that are gone cannot be settled, reads that lack bytes try again");
+    }
     readiness.set(Dependency::Spool, State::Up);
     let quota_bytes = quota(&config, spool.as_ref()).await?;
     if config.holder.base_url.is_none() {
@@ -45,6 +47,23 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     }
     info!(replica = %me, name = %config.replica.name, quota_bytes, "starting");
     Ok(Foundation::new(config, readiness, me, stores, routes, spool, quota_bytes))
+}
+
+/// A journal has its place beside what sessions reserve: on a small volume it is small.
+async fn open_spool(config: &Config) -> anyhow::Result<Arc<dyn Spool>> {
+    const SHARE_OF_VOLUME: u64 = 64;
+    let dir = &config.spool.dir;
+    std::fs::create_dir_all(dir).with_context(|| {
+        let dir = dir.display();
+        format!("UPLOADER_SPOOL_DIR: {dir} cannot be made, set it to a folder that can be written")
+    })?;
+    let journal_bytes = if volume::of_one_kernel(dir)? {
+        config.spool.journal_bytes.min(FileSpool::new(dir).volume().await?.total / SHARE_OF_VOLUME)
+    } else {
+        info!("no journal: hosts may share this volume, and what is not synced only one of them sees");
+        0
+    };
+    Ok(Arc::new(FileSpool::with(dir, open_files::claim()?, journal_bytes)))
 }
 
 async fn connect(config: &Config, connections: u32, readiness: &Readiness) -> DatabaseConnection {
@@ -115,9 +134,6 @@ async fn claim_spool(
     spool: &dyn Spool,
 ) -> anyhow::Result<()> {
     let dir = config.spool.dir.display();
-    std::fs::create_dir_all(&config.spool.dir).with_context(|| {
-        format!("UPLOADER_SPOOL_DIR: {dir} cannot be made, set it to a folder that can be written")
-    })?;
     let first = Heartbeat {
         replica: me,
         name: config.replica.name.clone(),

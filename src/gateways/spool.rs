@@ -2,11 +2,13 @@
 
 mod file;
 mod folder;
+mod journal;
 pub mod open_files;
 mod reader;
 pub mod record;
 mod trial;
 mod turns;
+pub mod volume;
 mod writers;
 
 use async_trait::async_trait;
@@ -112,6 +114,16 @@ pub trait Spool: Send + Sync {
 
     /// Sessions that have a folder, at most `limit`, after `after` in id order; foreign names are skipped.
     async fn folders(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>, SpoolError>;
+
+    /// Waits until each session's file is durable by itself, so that the next start has nothing to recover.
+    async fn settle(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
+
+    /// Makes the files whole of which a machine that lost its power forgot something that was stored.
+    async fn recover(&self) -> Result<(), SpoolError> {
+        Ok(())
+    }
 
     /// The marker in the spool directory: `None` in an empty directory.
     async fn marker(&self) -> Result<Option<uuid::Uuid>, SpoolError>;

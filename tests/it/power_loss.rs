@@ -1,10 +1,14 @@
 //! A spool that is not what PostgreSQL says: found and named, never a silent wrong video.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use devstack::Signal;
+use futures_util::future::join_all;
 use peers::recording::{CallKind, Fault, FaultRule, RecordingOptions};
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::world::{LATE, Replica, SOON, Upload, World, bytes, sha256};
@@ -163,4 +167,80 @@ async fn what_was_written_and_never_committed_is_ignored() {
     world.distributed(&upload).await;
     let second = world.fflow.flow(&format!("{}~2", upload.session)).unwrap();
     assert_eq!(second.sha256, sha256(&file));
+}
+
+/// Bytes of an entry of the journal before its record, and where its fields lie: session, writer, position.
+const ENTRY: usize = 48;
+
+/// Where the records of a journal belong: file and offset.
+fn journaled(world: &World) -> BTreeSet<(PathBuf, u64)> {
+    let folder = fs::read_dir(world.spool.join("journal")).unwrap();
+    let mut records = BTreeSet::new();
+    for segment in folder {
+        let bytes = fs::read(segment.unwrap().path()).unwrap();
+        let mut rest = bytes.as_slice();
+        while rest.len() > ENTRY {
+            let id = |at: usize| Uuid::from_slice(&rest[at..at + 16]).unwrap().to_string();
+            let position = u64::from_be_bytes(rest[36..44].try_into().unwrap());
+            let length = u32::from_be_bytes(rest[ENTRY + 12..ENTRY + 16].try_into().unwrap());
+            records.insert((world.spool.join(id(4)).join(id(20)), position));
+            rest = &rest[ENTRY + HEADER as usize + length as usize..];
+        }
+    }
+    records
+}
+
+/// The machine loses its power: of each file nothing is left that no sync was for, the records at its end that only the
+/// journal has. Tells how many those were.
+fn forget_unsynced(world: &World, uploads: &[Upload], record: u64) -> usize {
+    let journaled = journaled(world);
+    let mut forgotten = 0;
+    for upload in uploads {
+        let path = spool_file(world, upload);
+        let length = fs::metadata(&path).unwrap().len();
+        let ends = (0..length / record).map(|number| number * record).rev();
+        let unsynced = ends.take_while(|at| journaled.contains(&(path.clone(), *at))).count();
+        cut(&path, unsynced as u64 * record);
+        forgotten += unsynced;
+    }
+    forgotten
+}
+
+#[tokio::test]
+async fn small_chunks_that_only_the_journal_has_are_fed_after_the_machine_lost_its_power() {
+    const SMALL: usize = 8_000;
+    const COUNT: usize = 24;
+    const BEFORE: usize = 20 * SMALL;
+    let world = World::with(RecordingOptions::default(), &SETTINGS).await;
+    let no_fflow = world.fflow.inject(FaultRule::on(CallKind::Create, Fault::Status(500)));
+    let replica = world.replica("one").await;
+    let client = world.client().await;
+    let file = bytes(104, 30 * SMALL);
+    let mut uploads = Vec::new();
+    for _ in 0..COUNT {
+        uploads.push(world.announce_one(file.len()).await);
+    }
+    join_all(uploads.iter().map(|upload| client.upload_range(upload, &file, SMALL, 0, BEFORE))).await;
+    replica.process.kill().await.unwrap();
+    let forgotten = forget_unsynced(&world, &uploads, HEADER + SMALL as u64);
+    assert!(forgotten > COUNT, "{forgotten} records were in the journal only");
+
+    let two = world.replica("two").await;
+    assert!(two.process.log_tail(200).contains("journals of processes that are gone"), "said so");
+    assert_eq!(fs::read_dir(world.spool.join("journal")).unwrap().count(), 0, "and settled them");
+    world.fflow.disarm(no_fflow);
+    join_all(uploads.iter().map(|upload| client.upload_range(upload, &file, SMALL, BEFORE, file.len())))
+        .await;
+    for upload in &uploads {
+        world.distributed(upload).await;
+    }
+    let whole = sha256(&file);
+    let finished: Vec<_> = world.fflow.flows().into_iter().filter(|flow| flow.finished).collect();
+    assert!(finished.len() == COUNT && finished.iter().all(|flow| flow.sha256 == whole));
+    two.process.stop(Signal::SIGTERM, SOON).await.unwrap();
+    assert_eq!(
+        fs::read_dir(world.spool.join("journal")).unwrap().count(),
+        0,
+        "a clean exit leaves nothing to settle"
+    );
 }

@@ -45,6 +45,9 @@ pub struct SpoolConfig {
     /// What all sessions together may reserve.
     #[serde(with = "units::spool_limit")]
     pub max_bytes: SpoolLimit,
+    /// Bytes of a segment of the journal, in which small chunks are made durable together; 0 for none.
+    #[serde(with = "units::size")]
+    pub journal_bytes: u64,
     /// How long short or damaged reads are tried again.
     #[serde(with = "units::duration")]
     pub read_retry: Duration,

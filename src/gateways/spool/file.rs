@@ -11,9 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::journal::{self, Journal, Waiting};
 use super::reader::{Cursor, Reading};
 use super::trial;
 use super::turns::Turns;
+use super::volume;
 use super::writers::{self, Writers};
 use super::{Run, Spool, SpoolError, Stored, Volume};
 use crate::domain::ids::SessionId;
@@ -40,19 +42,21 @@ struct Shared {
     writers: Mutex<Writers>,
     cursors: Mutex<Cursors>,
     turns: Turns,
+    journal: Arc<Journal>,
 }
 
 impl FileSpool {
-    /// A spool in `dir`, which is created with the marker if it does not exist.
+    /// A spool in `dir`, which is created with the marker if it does not exist. Each chunk is synced in its own file.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self::with_open_files(dir, MAX_OPEN)
+        Self::with(dir, MAX_OPEN, 0)
     }
 
-    /// The same with at most `max_open` files kept open for appending.
-    pub fn with_open_files(dir: impl Into<PathBuf>, max_open: usize) -> Self {
-        let writers = Mutex::new(Writers::new(max_open));
-        let (dir, cursors, turns) = (dir.into(), Mutex::default(), Turns::new());
-        FileSpool { shared: Arc::new(Shared { dir, writers, cursors, turns }) }
+    /// The same with at most `max_open` files kept open for appending, and with a journal in segments of `journal_bytes`.
+    pub fn with(dir: impl Into<PathBuf>, max_open: usize, journal_bytes: u64) -> Self {
+        let (dir, writers) = (dir.into(), Mutex::new(Writers::new(max_open)));
+        let journal = Arc::new(Journal::new(dir.clone(), journal_bytes));
+        let (cursors, turns) = (Mutex::default(), Turns::new());
+        FileSpool { shared: Arc::new(Shared { dir, writers, cursors, turns, journal }) }
     }
 
     /// Runs `work` where it may block.
@@ -80,14 +84,23 @@ impl Spool for FileSpool {
     async fn append(&self, admission: Admission, body: Bytes) -> Result<Stored, SpoolError> {
         let facts = admission.facts();
         let _turn = self.shared.turns.take(body.len()).await;
-        let writer = locked(&self.shared.writers).take(facts.session);
-        let (writer, place) = self
-            .blocking(move |dir| {
-                writers::append(dir, facts.session, writer, facts.start, &body)
-                    .map_err(|error| sorted(&error))
-            })
-            .await?;
-        locked(&self.shared.writers).put(facts.session, writer);
+        let journal = &self.shared.journal;
+        let _under_way = journal.enter();
+        let (session, start) = (facts.session, facts.start);
+        let writer = locked(&self.shared.writers).take(session);
+        let (writer, place) = match writer {
+            Some(writer) if journal.suits(body.len()) => {
+                let appended = journal.append(Waiting { session, writer, start, body }).await;
+                appended.map_err(|error| sorted(&error))?
+            }
+            writer => {
+                let append = move |dir: &Path| {
+                    writers::append(dir, session, writer, start, &body).map_err(|error| sorted(&error))
+                };
+                self.blocking(append).await?
+            }
+        };
+        locked(&self.shared.writers).put(session, writer);
         Ok(Stored::new(admission, place))
     }
 
@@ -100,8 +113,14 @@ impl Spool for FileSpool {
     ) -> Result<Bytes, SpoolError> {
         let runs = runs.to_vec();
         let cursor = locked(&self.shared.cursors).take(session);
-        let (bytes, cursor) =
-            self.blocking(move |dir| Reading { dir, session, from, length }.read(&runs, cursor)).await?;
+        let read = move |dir: &Path| {
+            let reading = Reading { dir, session, from, length };
+            match reading.read(&runs, cursor) {
+                Err(SpoolError::Damaged(_)) if recovered(dir)? => reading.read(&runs, None),
+                read => read,
+            }
+        };
+        let (bytes, cursor) = self.blocking(read).await?;
         if let Some(cursor) = cursor {
             locked(&self.shared.cursors).put(session, cursor);
         }
@@ -122,6 +141,15 @@ impl Spool for FileSpool {
         self.blocking(move |dir| list(dir, after, limit).map_err(|error| sorted(&error))).await
     }
 
+    async fn settle(&self) -> Result<(), SpoolError> {
+        let journal = self.shared.journal.clone();
+        self.blocking(move |_| journal.settle().map_err(|error| sorted(&error))).await
+    }
+
+    async fn recover(&self) -> Result<(), SpoolError> {
+        self.blocking(recovered).await.map(drop)
+    }
+
     async fn marker(&self) -> Result<Option<Uuid>, SpoolError> {
         self.blocking(read_marker).await
     }
@@ -131,11 +159,20 @@ impl Spool for FileSpool {
     }
 
     async fn volume(&self) -> Result<Volume, SpoolError> {
-        self.blocking(measure).await
+        self.blocking(volume::measure).await
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Writes what others' journals have and their files may lack; whether there was anything.
+fn recovered(dir: &Path) -> Result<bool, SpoolError> {
+    let journal::Recovered { segments, records } = journal::recover(dir).map_err(|error| sorted(&error))?;
+    if segments > 0 {
+        tracing::info!(segments, records, "the journals of processes that are gone were settled");
+    }
+    Ok(records > 0)
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -209,13 +246,6 @@ fn write_marker(dir: &Path, spool_id: Uuid) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, dir.join(MARKER))?;
     File::open(dir)?.sync_all()
-}
-
-fn measure(dir: &Path) -> Result<Volume, SpoolError> {
-    let stat = nix::sys::statvfs::statvfs(dir)
-        .map_err(|errno| SpoolError::Io(format!("{}: {}", dir.display(), errno.desc())))?;
-    let unit = stat.fragment_size();
-    Ok(Volume { total: stat.blocks() * unit, free: stat.blocks_available() * unit })
 }
 
 /// Where each session's reading goes on; a lost cursor costs a walk over headers, nothing else.

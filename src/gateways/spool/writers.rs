@@ -23,8 +23,11 @@ pub(super) struct Writer {
     file: Option<File>,
 }
 
-/// An append that failed; the writer is lost with it.
+/// An append; if it failed, the writer is lost with it.
 pub(super) type Appended = io::Result<(Writer, RecordPlace)>;
+
+/// A record that stands in its file: the writer, where it is, and its header.
+pub(super) type Written = (Writer, RecordPlace, [u8; HEADER_BYTES]);
 
 /// Appends one record to the session's file, or to a new one if there is no `writer`, and waits until it is durable.
 pub(super) fn append(
@@ -81,21 +84,41 @@ impl Writer {
     }
 
     fn extended(self, session: SessionId, start: i64, body: &[u8]) -> Appended {
+        let (writer, place, _) = self.put_down(session, start, body)?;
+        if let Some(file) = &writer.file {
+            file.sync_data()?;
+        }
+        Ok((writer.linked()?, place))
+    }
+
+    /// Appends one record to the session's file in the spool directory `dir`. It is durable when somebody has seen to it.
+    pub fn written(self, dir: &Path, session: SessionId, start: i64, body: &[u8]) -> io::Result<Written> {
+        let Some(writer) = self.reopened(&dir.join(session.to_string())) else {
+            return Err(io::Error::other("the session's file is not as this process left it"));
+        };
+        writer.put_down(session, start, body)
+    }
+
+    fn put_down(self, session: SessionId, start: i64, body: &[u8]) -> io::Result<Written> {
         let Writer { id, end, file: Some(mut file) } = self else {
             return Err(io::Error::other("the writer's file is closed"));
         };
         let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk above 4 GiB"))?;
         let header = Header::of(Names { session, writer: id }, start, length, body);
-        write_both(&mut file, &header.encode(), body)?;
-        file.sync_data()?;
-        if file.metadata()?.nlink() == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the session's folder was removed meanwhile",
-            ));
-        }
+        let encoded = header.encode();
+        write_both(&mut file, &encoded, body)?;
         let place = RecordPlace { writer: id, position: end, record_end: end + header.record_bytes() };
-        Ok((Writer { id, end: place.record_end, file: Some(file) }, place))
+        Ok((Writer { id, end: place.record_end, file: Some(file) }, place, encoded))
+    }
+
+    /// The writer, if its file still has a name.
+    pub fn linked(self) -> io::Result<Self> {
+        match &self.file {
+            Some(file) if file.metadata()?.nlink() > 0 => Ok(self),
+            Some(_) | None => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "the session's folder was removed meanwhile"))
+            }
+        }
     }
 }
 

@@ -232,7 +232,7 @@ async fn a_missing_directory_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn closed_files_are_opened_again_only_as_they_were_left() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = FileSpool::with_open_files(dir.path(), 2);
+    let spool = FileSpool::with(dir.path(), 2, 0);
     let mut uploads: Vec<Upload> = (0..5).map(|_| Upload::new()).collect();
     for round in 0..4 {
         for upload in &mut uploads {
@@ -319,7 +319,7 @@ proptest! {
     ) {
         runtime().block_on(async {
             let dir = tempfile::tempdir().unwrap();
-            let spools = [FileSpool::new(dir.path()), FileSpool::with_open_files(dir.path(), 0)];
+            let spools = [FileSpool::new(dir.path()), FileSpool::with(dir.path(), 0, 0)];
             let mut upload = Upload::new();
             for (n, (size, which)) in sizes.into_iter().enumerate() {
                 upload.append(&spools[usize::from(which)], &noise(n as u64, size)).await;
