@@ -144,8 +144,7 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
         Some(Ok(feeds)) => warn!(feeds, "feeds could not be handed over in time, their leases will end"),
         Some(Err(_)) => warn!("the shutdown deadline has come, leases will end by themselves"),
     }
-    let left = leave.left_of(foundation.config.replica.shutdown_deadline);
-    match leave.beside(tokio::time::timeout(left, foundation.spool.settle())).await {
+    match leave.beside(tokio::time::timeout(SETTLE_WITHIN, foundation.spool.settle())).await {
         None => return Ok(Exit::Hurried),
         Some(Ok(Ok(()))) => {}
         Some(Ok(Err(error))) => warn!(%error, "the journal is not settled, the next start will do it"),
@@ -153,6 +152,9 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
     }
     Ok(Exit::Clean)
 }
+
+/// For settling the journal, beyond the shutdown deadline, which may be used up by then.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to reach what the start waits for.
 const START_PAUSE: Duration = Duration::from_secs(1);

@@ -37,6 +37,8 @@ pub(super) async fn foundation(config: Config, readiness: Readiness) -> anyhow::
     let stores = Stores::new(&db, chunks, heartbeat);
     let spool = open_spool(&config).await?;
     claim_spool(&config, me, stores.replicas.as_ref(), spool.as_ref()).await?;
+    let recovering = "the journals of processes that are gone are being settled";
+    readiness.set(Dependency::Spool, State::Down(recovering.to_owned()));
     if let Err(error) = spool.recover().await {
         warn!(%error, "the journals of processes that are gone cannot be settled, reads that lack bytes try again");
     }

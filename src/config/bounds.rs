@@ -122,7 +122,7 @@ fn stores(bounds: &mut Bounds, config: &Config) {
     bounds.time("redis.response_timeout", config.redis.response_timeout, 10 * MS..=10 * SECOND);
     bounds.time("redis.route_ttl", config.redis.route_ttl, MINUTE..=30 * DAY);
     bounds.time("spool.read_retry", config.spool.read_retry, Duration::ZERO..=5 * MINUTE);
-    bounds.size("spool.journal_bytes", config.spool.journal_bytes, 0..=64 * GIB);
+    bounds.size("spool.journal_bytes", config.spool.journal_bytes, 0..=GIB);
     let dir = !config.spool.dir.as_os_str().is_empty();
     bounds.require("spool.dir", dir, "expected the path of a folder", "none");
     if let SpoolLimit::Bytes(limit) = config.spool.max_bytes {

@@ -50,6 +50,12 @@ async fn upload(
     waits
 }
 
+/// When each client sends: one after the other, all of them once in a pause.
+fn turns() -> impl Fn(usize) -> Interval {
+    let begin = tokio::time::Instant::now();
+    move |number| interval_at(begin + PAUSE * number as u32 / UPLOADS as u32, PAUSE)
+}
+
 async fn all_committed(world: &World, bytes: i64) -> bool {
     let query = format!("SELECT 1 FROM uploader.session WHERE committed >= {bytes}");
     world.query(&query, Vec::new()).await.len() == UPLOADS
@@ -81,8 +87,7 @@ async fn a_rolling_restart_under_a_hundred_uploads_is_noticed_by_nobody() {
     for _ in 0..UPLOADS {
         uploads.push(world.announce_one(FILE).await);
     }
-    let begin = tokio::time::Instant::now();
-    let turn = |number: usize| interval_at(begin + PAUSE * number as u32 / UPLOADS as u32, PAUSE);
+    let turn = turns();
     let tasks: Vec<_> = (0..)
         .zip(&uploads)
         .map(|(number, one)| {

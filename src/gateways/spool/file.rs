@@ -94,7 +94,9 @@ impl Spool for FileSpool {
                 appended.map_err(|error| sorted(&error))?
             }
             writer => {
+                let journal = journal.clone();
                 let append = move |dir: &Path| {
+                    journal.look_for_room();
                     writers::append(dir, session, writer, start, &body).map_err(|error| sorted(&error))
                 };
                 self.blocking(append).await?
@@ -116,7 +118,12 @@ impl Spool for FileSpool {
         let read = move |dir: &Path| {
             let reading = Reading { dir, session, from, length };
             match reading.read(&runs, cursor) {
-                Err(SpoolError::Damaged(_)) if recovered(dir)? => reading.read(&runs, None),
+                Err(SpoolError::Damaged(_)) => {
+                    if let Err(error) = recovered(dir) {
+                        tracing::warn!(%error, "the journals of processes that are gone cannot be settled");
+                    }
+                    reading.read(&runs, None)
+                }
                 read => read,
             }
         };
@@ -142,12 +149,11 @@ impl Spool for FileSpool {
     }
 
     async fn settle(&self) -> Result<(), SpoolError> {
-        let journal = self.shared.journal.clone();
-        self.blocking(move |_| journal.settle().map_err(|error| sorted(&error))).await
+        self.shared.journal.settle().await.map_err(|error| sorted(&error))
     }
 
     async fn recover(&self) -> Result<(), SpoolError> {
-        self.blocking(recovered).await.map(drop)
+        self.blocking(recovered).await
     }
 
     async fn marker(&self) -> Result<Option<Uuid>, SpoolError> {
@@ -163,13 +169,14 @@ impl Spool for FileSpool {
     }
 }
 
-/// Writes what others' journals have and their files may lack; whether there was anything.
-fn recovered(dir: &Path) -> Result<bool, SpoolError> {
-    let journal::Recovered { segments, records } = journal::recover(dir).map_err(|error| sorted(&error))?;
+/// Writes what the journals of processes that are gone have and the files may lack.
+fn recovered(dir: &Path) -> Result<(), SpoolError> {
+    let journal::Recovered { segments, records, gaps } =
+        journal::recover(dir).map_err(|error| sorted(&error))?;
     if segments > 0 {
-        tracing::info!(segments, records, "the journals of processes that are gone were settled");
+        tracing::info!(segments, records, gaps, "the journals of processes that are gone were settled");
     }
-    Ok(records > 0)
+    Ok(())
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -15,18 +15,18 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tracing::warn;
 
-use self::entry::Entry;
+use self::entry::{ENTRY_BYTES, Entry, MAX_BODY};
 pub(super) use self::recovery::{Recovered, recover};
 use self::segment::Segments;
 use super::file::locked;
+use super::record::HEADER_BYTES;
 use super::writers::{Appended, Writer};
 use crate::domain::ids::SessionId;
 
 /// The folder of all replicas' segments in the spool directory.
 const FOLDER: &str = "journal";
-/// Chunks above this are synced in their own files: writing them twice costs more than a sync.
-const MAX_BODY: usize = 64 << 10;
 /// From so many appends at once on, or after a group of so many, a sync for all is cheaper than one for each.
 const TOGETHER: usize = 3;
 /// Bytes of bodies that are synced at once at most: what comes meanwhile goes together into the next sync.
@@ -87,7 +87,7 @@ impl Journal {
         UnderWay(&self.appends)
     }
 
-    /// Whether a chunk of `bytes` is better off here than with a sync of its own.
+    /// Whether a chunk of `bytes` is better off here than with a sync of its own: larger ones cost more to write twice.
     pub fn suits(&self, bytes: usize) -> bool {
         let together =
             self.appends.load(Ordering::Relaxed).max(self.grouped.load(Ordering::Relaxed)) >= TOGETHER;
@@ -103,20 +103,39 @@ impl Journal {
             !std::mem::replace(&mut line.led, true)
         };
         if lead {
-            let leader = Leader(self.clone());
+            let leader = Leader { journal: self.clone(), over: false };
             drop(tokio::task::spawn_blocking(move || leader.lead()));
         }
         answer.await.unwrap_or_else(|_| Err(io::Error::other("the journal's thread ended")))
     }
 
+    /// For a chunk that goes its own way: there may be room again, since full segments are settled in the background.
+    pub fn look_for_room(&self) {
+        if self.has_room.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(mut segments) = self.segments.try_lock() {
+            segments.begin_to_settle();
+            self.has_room.store(segments.have_room(), Ordering::Relaxed);
+        }
+    }
+
     /// Waits until the files themselves hold everything, and removes what the journal has of it.
-    pub fn settle(&self) -> io::Result<()> {
-        locked(&self.segments).settle()
+    ///
+    /// # Errors
+    /// Why something is left for the next start.
+    pub async fn settle(&self) -> io::Result<()> {
+        loop {
+            let settling = locked(&self.segments).settle_rest();
+            let Some(settled) = settling else { return Ok(()) };
+            let left = settled.await;
+            locked(&self.segments).take_in(left.ok())?;
+        }
     }
 
     fn write(&self, group: Vec<Told>) {
         self.grouped.store(group.len(), Ordering::Relaxed);
-        let (mut entries, mut written) = (Vec::new(), Vec::new());
+        let (mut entries, mut written) = (Vec::with_capacity(size(&group)), Vec::with_capacity(group.len()));
         for (one, tell) in group {
             match one.writer.written(&self.dir, one.session, one.start, &one.body) {
                 Ok((writer, place, header)) => {
@@ -128,39 +147,49 @@ impl Journal {
                 Err(error) => drop(tell.send(Err(error))),
             }
         }
-        let durable = self.sync(&entries);
+        let durable = entries.is_empty() || self.sync(&entries);
         for (writer, place, tell) in written {
-            let outcome = match &durable {
-                Ok(()) => writer.linked().map(|writer| (writer, place)),
-                Err(error) => Err(io::Error::new(error.kind(), format!("journal: {error}"))),
-            };
-            drop(tell.send(outcome));
+            let writer = if durable { writer.linked() } else { writer.synced() };
+            drop(tell.send(writer.map(|writer| (writer, place))));
         }
     }
 
-    fn sync(&self, entries: &[u8]) -> io::Result<()> {
+    /// Whether the journal has the entries. Without it each chunk is synced in its own file, where it stands already.
+    fn sync(&self, entries: &[u8]) -> bool {
         let mut segments = locked(&self.segments);
         let appended = segments.append(entries);
         self.has_room.store(segments.have_room(), Ordering::Relaxed);
-        appended
+        if let Err(error) = &appended {
+            warn!(%error, "the journal cannot be written, chunks are synced one by one for a while");
+        }
+        appended.is_ok()
     }
 }
 
-/// The one thread that writes. However it ends, the next append finds that nobody leads.
-struct Leader(Arc<Journal>);
+fn size(group: &[Told]) -> usize {
+    group.iter().map(|(one, _)| ENTRY_BYTES + HEADER_BYTES + one.body.len()).sum()
+}
+
+/// The one thread that writes. However it ends, run or not, the next append finds that nobody leads.
+struct Leader {
+    journal: Arc<Journal>,
+    /// Somebody else may lead by now.
+    over: bool,
+}
 
 impl Leader {
-    fn lead(self) {
+    fn lead(mut self) {
         while let Some(group) = self.group() {
-            self.0.write(group);
+            self.journal.write(group);
         }
     }
 
     /// The next group; `None` when nobody waits, and whoever comes then leads.
-    fn group(&self) -> Option<Vec<Told>> {
-        let mut line = locked(&self.0.line);
+    fn group(&mut self) -> Option<Vec<Told>> {
+        let mut line = locked(&self.journal.line);
         if line.waiting.is_empty() {
             line.led = false;
+            self.over = true;
             return None;
         }
         let mut bytes = 0;
@@ -175,8 +204,8 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            *locked(&self.0.line) = Line::default();
+        if !self.over {
+            *locked(&self.journal.line) = Line::default();
         }
     }
 }

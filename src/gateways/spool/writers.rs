@@ -85,10 +85,15 @@ impl Writer {
 
     fn extended(self, session: SessionId, start: i64, body: &[u8]) -> Appended {
         let (writer, place, _) = self.put_down(session, start, body)?;
-        if let Some(file) = &writer.file {
+        Ok((writer.synced()?, place))
+    }
+
+    /// The writer, everything in its file durable.
+    pub fn synced(self) -> io::Result<Self> {
+        if let Some(file) = &self.file {
             file.sync_data()?;
         }
-        Ok((writer.linked()?, place))
+        self.linked()
     }
 
     /// Appends one record to the session's file in the spool directory `dir`. It is durable when somebody has seen to it.

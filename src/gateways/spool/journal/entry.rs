@@ -5,6 +5,10 @@
 //! ```
 //! All numbers are big-endian. The record has a checksum of its own, which the names go into.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use bytes::Buf;
 use uuid::Uuid;
 
@@ -17,6 +21,10 @@ pub const ENTRY_BYTES: usize = 48;
 const CHECKED: usize = ENTRY_BYTES - 4;
 /// Marks an entry of the one version there is.
 const MAGIC: [u8; 4] = *b"USj\x01";
+/// The largest body that an entry has.
+pub const MAX_BODY: usize = 64 << 10;
+/// Bytes that are looked through at once for the next entry behind a gap.
+const WINDOW: usize = 64 << 10;
 
 /// Where a record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +52,7 @@ impl Entry {
     }
 
     /// Reads the head of an entry; `None` where none begins.
-    pub fn decode(bytes: &[u8; ENTRY_BYTES + HEADER_BYTES]) -> Option<(Self, Header)> {
+    fn decode(bytes: &[u8; ENTRY_BYTES + HEADER_BYTES]) -> Option<(Self, Header)> {
         let (mut head, mut record) = (&bytes[..ENTRY_BYTES], [0; HEADER_BYTES]);
         let crc = crc32c::crc32c(&head[..CHECKED]);
         record.copy_from_slice(&bytes[ENTRY_BYTES..]);
@@ -58,7 +66,95 @@ impl Entry {
     }
 
     /// Whose file the record stands in.
-    pub fn names(&self) -> Names {
+    fn names(&self) -> Names {
         Names { session: self.session, writer: self.writer }
     }
+}
+
+/// The entries of a segment. Behind one that is torn or damaged the next sound one is looked for: a bad sector costs no
+/// more than what lies on it.
+pub struct Entries<'a> {
+    segment: &'a File,
+    at: u64,
+    record: Vec<u8>,
+    gaps: usize,
+    first_gap: Option<u64>,
+}
+
+impl<'a> Entries<'a> {
+    /// From the segment's beginning.
+    pub fn of(segment: &'a File) -> Self {
+        Entries { segment, at: 0, record: Vec::new(), gaps: 0, first_gap: None }
+    }
+
+    /// The next entry and its record.
+    pub fn next(&mut self) -> io::Result<Option<(Entry, &[u8])>> {
+        let end = self.segment.metadata()?.len();
+        while self.at < end {
+            if let Some(entry) = self.read()? {
+                self.at += (ENTRY_BYTES + self.record.len()) as u64;
+                return Ok(Some((entry, &self.record)));
+            }
+            self.gaps += 1;
+            self.first_gap.get_or_insert(self.at);
+            self.at = self.magic_behind(self.at + 1)?.unwrap_or(end);
+        }
+        Ok(None)
+    }
+
+    /// Where the first gap begins, or where the reading is.
+    pub fn sound_until(&self) -> u64 {
+        self.first_gap.unwrap_or(self.at)
+    }
+
+    /// Places passed over at which no sound entry was.
+    pub fn gaps(&self) -> usize {
+        self.gaps
+    }
+
+    fn read(&mut self) -> io::Result<Option<Entry>> {
+        let mut head = [0; ENTRY_BYTES + HEADER_BYTES];
+        if read_at(self.segment, &mut head, self.at)? < head.len() {
+            return Ok(None);
+        }
+        let Some((entry, header)) = Entry::decode(&head) else { return Ok(None) };
+        let length = header.length as usize;
+        if length > MAX_BODY {
+            return Ok(None);
+        }
+        self.record.clear();
+        self.record.extend_from_slice(&head[ENTRY_BYTES..]);
+        self.record.resize(HEADER_BYTES + length, 0);
+        let body = &mut self.record[HEADER_BYTES..];
+        let whole = read_at(self.segment, body, self.at + head.len() as u64)? == length;
+        Ok((whole && header.fits(entry.names(), body)).then_some(entry))
+    }
+
+    fn magic_behind(&self, from: u64) -> io::Result<Option<u64>> {
+        let (mut from, mut window) = (from, vec![0; WINDOW]);
+        loop {
+            let read = read_at(self.segment, &mut window, from)?;
+            if let Some(found) = window[..read].windows(MAGIC.len()).position(|bytes| bytes == MAGIC) {
+                return Ok(Some(from + found as u64));
+            }
+            if read < WINDOW {
+                return Ok(None);
+            }
+            from += (WINDOW - MAGIC.len() + 1) as u64;
+        }
+    }
+}
+
+/// As much as there is.
+fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < into.len() {
+        match file.read_at(&mut into[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, hash_map};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::FOLDER;
-use super::entry::{ENTRY_BYTES, Entry};
-use crate::gateways::spool::record::{HEADER_BYTES, Header};
+use super::entry::Entries;
+use crate::gateways::spool::volume;
 
 /// What was found and mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,39 +19,61 @@ pub(in crate::gateways::spool) struct Recovered {
     pub segments: usize,
     /// Records that stand in their files now.
     pub records: usize,
+    /// Places at which no entry could be read: the torn end of a segment, or damage.
+    pub gaps: usize,
+}
+
+/// What one segment had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Replayed {
+    /// Records that stand in their files now.
+    pub records: usize,
+    /// Where the first gap begins, or the segment ends.
+    pub sound_until: u64,
+    /// Places at which no entry could be read.
+    pub gaps: usize,
 }
 
 /// Writes every record of the segments in the spool directory `dir` whose processes are gone to its place and removes the
-/// segments. Records of files that are gone meanwhile are passed over. Nobody appends to the files of a process that is
-/// gone, and the same bytes at the same place do no harm to who reads them, so several may do this at once.
+/// segments. Who comes while another is at it waits for it: whoever returns from here finds the files whole. Records of files
+/// that are gone meanwhile are passed over. The same bytes at the same place do no harm to who reads or appends there.
+///
+/// # Errors
+/// The first one; what it is about is left, all else is done.
 pub(in crate::gateways::spool) fn recover(dir: &Path) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
-    let folder = match fs::read_dir(dir.join(FOLDER)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(recovered),
-        folder => folder?,
-    };
-    for segment in folder {
+    let folder = dir.join(FOLDER);
+    let Some(one_at_a_time) = unless_gone(File::open(&folder))? else { return Ok(recovered) };
+    // Locks of hosts that share a volume may not meet each other, and there is no journal there.
+    if !volume::of_one_kernel(dir).map_err(io::Error::other)? {
+        return Ok(recovered);
+    }
+    one_at_a_time.lock()?;
+    let mut outcome = Ok(());
+    for segment in fs::read_dir(&folder)? {
         let segment = segment?;
-        if segment.file_name().to_str().is_none_or(|name| Uuid::try_parse(name).is_err()) {
-            continue;
-        }
-        let path = segment.path();
-        if let Some(segment) = abandoned(&path)? {
-            recovered.records += replay(dir, &segment)?;
-            recovered.segments += 1;
-            gone(fs::remove_file(&path))?;
+        let named_by_us = segment.file_name().to_str().is_some_and(|name| Uuid::try_parse(name).is_ok());
+        if named_by_us && let Err(error) = recover_segment(dir, &segment.path(), &mut recovered) {
+            outcome = outcome.and(Err(error));
         }
     }
-    Ok(recovered)
+    outcome.map(|()| recovered)
+}
+
+fn recover_segment(dir: &Path, path: &Path, recovered: &mut Recovered) -> io::Result<()> {
+    let Some(segment) = abandoned(path)? else { return Ok(()) };
+    let replayed = replay(dir, &segment)?;
+    unless_gone(fs::remove_file(path))?;
+    recovered.segments += 1;
+    recovered.records += replayed.records;
+    recovered.gaps += replayed.gaps;
+    Ok(())
 }
 
 /// The segment, locked, if its process is gone.
 fn abandoned(path: &Path) -> io::Result<Option<File>> {
-    let segment = match File::options().read(true).write(true).open(path) {
-        // Settled meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        segment => segment?,
-    };
+    // One that is not there was settled meanwhile.
+    let Some(segment) = unless_gone(File::open(path))? else { return Ok(None) };
     match segment.try_lock() {
         Ok(()) => Ok(Some(segment)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -59,28 +81,33 @@ fn abandoned(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn gone(outcome: io::Result<()>) -> io::Result<()> {
+/// What is there, or `None`.
+pub(super) fn unless_gone<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
-/// Writes and syncs all records up to the first that is torn: behind it nothing was ever acknowledged.
-pub(super) fn replay(dir: &Path, segment: &File) -> io::Result<usize> {
-    let mut files = Files::default();
-    let mut records = 0;
-    let mut reader = BufReader::with_capacity(1 << 20, segment);
-    let mut record = Vec::new();
-    while let Some(entry) = next(&mut reader, &mut record)? {
+/// Writes and syncs all records.
+///
+/// # Errors
+/// The first one, after all else is done.
+pub(super) fn replay(dir: &Path, segment: &File) -> io::Result<Replayed> {
+    let (mut files, mut entries) = (Files::default(), Entries::of(segment));
+    let (mut records, mut outcome) = (0, Ok(()));
+    while let Some((entry, record)) = entries.next()? {
         let path = dir.join(entry.session.to_string()).join(entry.writer.to_string());
-        if let Some(file) = files.open(path)? {
-            file.write_all_at(&record, entry.position as u64)?;
-            records += 1;
+        let written = files.open(path).and_then(|file| {
+            file.map_or(Ok(0), |file| file.write_all_at(record, entry.position as u64).map(|()| 1))
+        });
+        match written {
+            Ok(count) => records += count,
+            Err(error) => outcome = outcome.and(Err(error)),
         }
     }
-    files.sync()?;
-    Ok(records)
+    outcome.and(files.sync())?;
+    Ok(Replayed { records, sound_until: entries.sound_until(), gaps: entries.gaps() })
 }
 
 /// The files that are written to. A file is made durable with its first record, so one that is missing was removed.
@@ -98,10 +125,7 @@ impl Files {
         let file = match self.0.entry(path) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(new) => {
-                let file = match File::options().write(true).open(new.key()) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                    file => Some(file?),
-                };
+                let file = unless_gone(File::options().write(true).open(new.key()))?;
                 new.insert(file)
             }
         };
@@ -109,23 +133,10 @@ impl Files {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.drain().filter_map(|(_, file)| file).try_for_each(|file| file.sync_data())
+        let mut outcome = Ok(());
+        for file in self.0.drain().filter_map(|(_, file)| file) {
+            outcome = outcome.and(file.sync_data());
+        }
+        outcome
     }
-}
-
-/// The next entry, its record in `record`; `None` at the end or where it is torn.
-fn next(reader: &mut impl Read, record: &mut Vec<u8>) -> io::Result<Option<Entry>> {
-    let mut head = [0; ENTRY_BYTES + HEADER_BYTES];
-    if let Err(error) = reader.read_exact(&mut head) {
-        return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
-    }
-    let Some((entry, header)) = Entry::decode(&head) else { return Ok(None) };
-    record.clear();
-    record.extend_from_slice(&head[ENTRY_BYTES..]);
-    reader.take(u64::from(header.length)).read_to_end(record)?;
-    Ok(whole(&entry, &header, &record[HEADER_BYTES..]).then_some(entry))
-}
-
-fn whole(entry: &Entry, header: &Header, body: &[u8]) -> bool {
-    body.len() == header.length as usize && header.fits(entry.names(), body)
 }

@@ -4,26 +4,32 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::recovery;
+use super::recovery::{self, Replayed, unless_gone};
 
 /// All segments of a journal together may have so many times a segment's limit: beyond that no chunk goes there.
 const OVERFULL: u64 = 4;
+/// After a failure nothing is written to the journal, and nothing settled, for so long.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// A locked file. The lock tells others that its process lives, and ends with it.
 #[derive(Debug)]
-struct Segment {
+pub(super) struct Segment {
     path: PathBuf,
     file: File,
     bytes: u64,
+    durable: u64,
 }
 
-/// What could not be settled, and why.
-type Left = (Vec<Segment>, Option<io::Error>);
+/// Segments that could not be settled, and why.
+pub(super) type Left = (Vec<Segment>, Option<io::Error>);
 
 /// All of them.
 #[derive(Debug)]
@@ -32,8 +38,9 @@ pub(super) struct Segments {
     limit: u64,
     current: Option<Segment>,
     full: Vec<Segment>,
-    settling: Option<JoinHandle<Left>>,
+    settling: Option<oneshot::Receiver<Left>>,
     settling_bytes: u64,
+    not_before: Option<Instant>,
     /// The volume has no locks, so that nobody could tell a segment in use from one to recover.
     unlockable: bool,
 }
@@ -41,28 +48,44 @@ pub(super) struct Segments {
 impl Segments {
     /// Of about `limit` bytes each, in the spool directory `dir`.
     pub fn new(dir: PathBuf, limit: u64) -> Self {
-        let full = Vec::new();
-        Segments { dir, limit, current: None, full, settling: None, settling_bytes: 0, unlockable: false }
+        Segments {
+            dir,
+            limit,
+            current: None,
+            full: Vec::new(),
+            settling: None,
+            settling_bytes: 0,
+            not_before: None,
+            unlockable: false,
+        }
     }
 
-    /// Whether there is room for more.
+    /// Whether a chunk should go here.
     pub fn have_room(&self) -> bool {
         let waiting: u64 = self.full.iter().chain(&self.current).map(|segment| segment.bytes).sum();
-        !self.unlockable && waiting + self.settling_bytes < self.limit.saturating_mul(OVERFULL)
+        let room = waiting + self.settling_bytes < self.limit.saturating_mul(OVERFULL);
+        room && !self.unlockable && !self.resting()
     }
 
-    /// Appends and syncs. Nothing is appended behind what failed: recovery ends at the first torn entry.
+    fn resting(&self) -> bool {
+        self.not_before.is_some_and(|then| Instant::now() < then)
+    }
+
+    /// Appends and syncs. Nothing is appended behind what failed.
     pub fn append(&mut self, entries: &[u8]) -> io::Result<()> {
         let mut segment = match self.current.take() {
             Some(segment) => segment,
-            None => self.create()?,
+            None => self.create().inspect_err(|_| self.not_before = Some(Instant::now() + PAUSE))?,
         };
         let appended = segment.append(entries);
         if appended.is_ok() && segment.bytes < self.limit {
             self.current = Some(segment);
-        } else {
-            self.full.push(segment);
-            self.begin_to_settle();
+            return appended;
+        }
+        self.full.push(segment);
+        self.begin_to_settle();
+        if appended.is_err() {
+            self.not_before = Some(Instant::now() + PAUSE);
         }
         appended
     }
@@ -79,13 +102,14 @@ impl Segments {
             let path = folder.join(Uuid::new_v4().to_string());
             let file = File::options().write(true).create_new(true).open(&path)?;
             match file.try_lock() {
-                Ok(()) if file.metadata()?.nlink() > 0 => {
-                    File::open(&folder)?.sync_all()?;
-                    File::open(&self.dir)?.sync_all()?;
-                    return Ok(Segment { path, file, bytes: 0 });
-                }
-                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
                 Err(TryLockError::Error(error)) => return Err(self.without_locks(&path, error)),
+            }
+            if file.metadata()?.nlink() > 0 {
+                File::open(&folder)?.sync_all()?;
+                File::open(&self.dir)?.sync_all()?;
+                return Ok(Segment { path, file, bytes: 0, durable: 0 });
             }
         }
         Err(io::Error::other("every new segment is taken away"))
@@ -99,48 +123,64 @@ impl Segments {
         error
     }
 
-    /// In a thread of its own, unless one is at it: then with the next segment that is full.
-    fn begin_to_settle(&mut self) {
-        if self.settling.as_ref().is_some_and(|settling| !settling.is_finished()) {
-            return;
+    /// Takes in what was settled and begins with what is full, unless a thread is at it or the last one failed just now.
+    pub fn begin_to_settle(&mut self) {
+        match self.settling.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Err(oneshot::error::TryRecvError::Empty)) => return,
+            Some(left) => drop(self.take_in(left.ok())),
+            None => {}
         }
-        self.take_in();
-        let (dir, full) = (self.dir.clone(), std::mem::take(&mut self.full));
-        self.settling_bytes = full.iter().map(|segment| segment.bytes).sum();
-        self.settling = Some(std::thread::spawn(move || settle(&dir, full)));
+        if !self.full.is_empty() && !self.resting() {
+            self.settling = self.settle_full();
+        }
     }
 
-    /// Waits for the thread and takes back what it could not settle.
-    fn take_in(&mut self) -> Option<io::Error> {
-        let left = self.settling.take().map(JoinHandle::join);
-        self.settling_bytes = 0;
-        // After a panic the segments are unlocked, so that the next start settles them.
-        let (segments, error) = left?.ok()?;
-        self.full.extend(segments);
-        if let Some(error) = &error {
-            warn!(%error, segments = self.full.len(), "the journal cannot be settled, it is tried again");
-        }
-        error
+    /// The full segments are in the hands of a thread; `None` if there can be no thread now.
+    fn settle_full(&mut self) -> Option<oneshot::Receiver<Left>> {
+        let (hand_over, segments) = mpsc::channel();
+        let (tell, settled) = oneshot::channel();
+        let dir = self.dir.clone();
+        let work = move || {
+            if let Ok(segments) = segments.recv() {
+                // Whoever waited may be gone; the segments' names are still there for the next start.
+                let _ = tell.send(settle(&dir, segments));
+            }
+        };
+        thread::Builder::new().name("settle".to_owned()).spawn(work).ok()?;
+        self.settling_bytes = self.full.iter().map(|segment| segment.bytes).sum();
+        hand_over.send(std::mem::take(&mut self.full)).ok()?;
+        Some(settled)
     }
 
-    /// Settles everything, and waits for it.
-    pub fn settle(&mut self) -> io::Result<()> {
-        self.take_in();
+    /// What is being settled; if nothing is, everything that there is.
+    pub fn settle_rest(&mut self) -> Option<oneshot::Receiver<Left>> {
+        if self.settling.is_some() {
+            return self.settling.take();
+        }
         self.full.extend(self.current.take());
-        self.begin_to_settle();
-        self.take_in().map_or(Ok(()), Err)
+        if self.full.is_empty() { None } else { self.settle_full() }
+    }
+
+    /// Takes back what could not be settled.
+    ///
+    /// # Errors
+    /// Why not; nothing is known of segments whose thread is dead, and the next start sees to them.
+    pub fn take_in(&mut self, left: Option<Left>) -> io::Result<()> {
+        self.settling = None;
+        self.settling_bytes = 0;
+        let (segments, error) = left.ok_or_else(|| io::Error::other("the thread that settled it died"))?;
+        self.full.extend(segments);
+        let Some(error) = error else { return Ok(()) };
+        warn!(%error, segments = self.full.len(), "the journal cannot be settled, it is tried again");
+        self.not_before = Some(Instant::now() + PAUSE);
+        Err(error)
     }
 }
 
-/// The segment's records are written to the files again before these are synced: of pages that it could not write the
-/// kernel tells once, to one of those who have the file open, and takes them for written then.
 fn settle(dir: &Path, segments: Vec<Segment>) -> Left {
     let (mut left, mut failed) = (Vec::new(), None);
     for segment in segments {
-        let settled = File::open(&segment.path)
-            .and_then(|file| recovery::replay(dir, &file))
-            .and_then(|_| fs::remove_file(&segment.path));
-        if let Err(error) = settled {
+        if let Err(error) = segment.settle(dir) {
             left.push(segment);
             failed = Some(error);
         }
@@ -152,6 +192,23 @@ impl Segment {
     fn append(&mut self, entries: &[u8]) -> io::Result<()> {
         self.bytes += entries.len() as u64;
         self.file.write_all(entries)?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the segment was removed"));
+        }
+        self.durable = self.bytes;
+        Ok(())
+    }
+
+    /// The records are written to the files again before these are synced: of a page that it could not write, the kernel
+    /// tells nobody who opens the file after another has heard of it, and takes it for written.
+    fn settle(&self, dir: &Path) -> io::Result<()> {
+        // Under its own name others would find it locked; who removed it has settled it.
+        let Some(file) = unless_gone(File::open(&self.path))? else { return Ok(()) };
+        let Replayed { sound_until, .. } = recovery::replay(dir, &file)?;
+        if sound_until < self.durable {
+            return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
+        }
+        unless_gone(fs::remove_file(&self.path)).map(drop)
     }
 }
