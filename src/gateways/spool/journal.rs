@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use self::entry::{ENTRY_BYTES, Entry, MAX_BODY};
+use self::entry::{ENTRY_BYTES, Entry};
 pub(super) use self::recovery::{Recovered, recover};
 use self::segment::Segments;
 use super::file::locked;
@@ -27,6 +27,8 @@ use crate::domain::ids::SessionId;
 
 /// The folder of all replicas' segments in the spool directory.
 const FOLDER: &str = "journal";
+/// Chunks above this are synced in their own files: writing them twice costs as much as a sync, or more.
+const SMALL: usize = 32 << 10;
 /// From so many appends at once on, or after a group of so many, a sync for all is cheaper than one for each.
 const TOGETHER: usize = 3;
 /// Bytes of bodies that are synced at once at most: what comes meanwhile goes together into the next sync.
@@ -87,11 +89,11 @@ impl Journal {
         UnderWay(&self.appends)
     }
 
-    /// Whether a chunk of `bytes` is better off here than with a sync of its own: larger ones cost more to write twice.
+    /// Whether a chunk of `bytes` is better off here than with a sync of its own.
     pub fn suits(&self, bytes: usize) -> bool {
         let together =
             self.appends.load(Ordering::Relaxed).max(self.grouped.load(Ordering::Relaxed)) >= TOGETHER;
-        bytes <= MAX_BODY && together && self.has_room.load(Ordering::Relaxed)
+        bytes <= SMALL && together && self.has_room.load(Ordering::Relaxed)
     }
 
     /// Appends to the session's file and waits until the journal has it.

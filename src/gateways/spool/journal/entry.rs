@@ -21,8 +21,8 @@ pub const ENTRY_BYTES: usize = 48;
 const CHECKED: usize = ENTRY_BYTES - 4;
 /// Marks an entry of the one version there is.
 const MAGIC: [u8; 4] = *b"USj\x01";
-/// The largest body that an entry has.
-pub const MAX_BODY: usize = 64 << 10;
+/// The largest body that an entry may have.
+const MAX_BODY: usize = 64 << 10;
 /// Bytes that are looked through at once for the next entry behind a gap.
 const WINDOW: usize = 64 << 10;
 
