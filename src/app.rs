@@ -42,7 +42,8 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     let mut leave = Signals::listen()?;
     let foundation = tokio::select! {
         foundation = start::foundation(config, readiness.clone()) => foundation?,
-        () = leave.next() => return Ok(Exit::Clean),
+        // What blocks may still be under way, and the next start does all of it again.
+        () = leave.next() => return Ok(Exit::Hurried),
     };
     let gauges = actix_rt::spawn(gauges::keep(foundation.gauges()));
     let exit = run(&foundation, &mut leave).await;
@@ -87,7 +88,7 @@ pub async fn run(foundation: &Foundation, leave: &mut Signals) -> anyhow::Result
             }
         }
         if leave.called() {
-            return Ok(Exit::Clean);
+            return settle(foundation, leave).await;
         }
     }
 }
@@ -144,6 +145,10 @@ async fn drain(foundation: &Foundation, feeds: FeedLine, leave: &mut Signals) ->
         Some(Ok(feeds)) => warn!(feeds, "feeds could not be handed over in time, their leases will end"),
         Some(Err(_)) => warn!("the shutdown deadline has come, leases will end by themselves"),
     }
+    settle(foundation, leave).await
+}
+
+async fn settle(foundation: &Foundation, leave: &mut Signals) -> anyhow::Result<Exit> {
     match leave.beside(tokio::time::timeout(SETTLE_WITHIN, foundation.spool.settle())).await {
         None => return Ok(Exit::Hurried),
         Some(Ok(Ok(()))) => {}

@@ -1,5 +1,6 @@
 //! The spool: append-only files, each with one session and one writer, on a volume that all replicas share.
 
+mod cursors;
 mod file;
 mod folder;
 mod journal;

@@ -223,10 +223,10 @@ async fn small_chunks_that_only_the_journal_has_are_fed_after_the_machine_lost_i
     join_all(uploads.iter().map(|upload| client.upload_range(upload, &file, SMALL, 0, BEFORE))).await;
     replica.process.kill().await.unwrap();
     let forgotten = forget_unsynced(&world, &uploads, HEADER + SMALL as u64);
-    assert!(forgotten > COUNT, "{forgotten} records were in the journal only");
+    assert!(forgotten > 0, "no record was in the journal only");
 
     let two = world.replica("two").await;
-    assert!(two.process.log_tail(200).contains("journals of processes that are gone"), "said so");
+    assert!(two.process.log_tail(200).contains("what journals had was written"), "said so");
     assert_eq!(fs::read_dir(world.spool.join("journal")).unwrap().count(), 0, "and settled them");
     world.fflow.disarm(no_fflow);
     join_all(uploads.iter().map(|upload| client.upload_range(upload, &file, SMALL, BEFORE, file.len())))

@@ -1,17 +1,18 @@
 //! The spool on a file system: `<dir>/<session>/<writer>`, with `<dir>/spool-id` as its marker.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::journal::{self, Journal, Waiting};
+use super::cursors::Cursors;
+use super::journal::{self, Journal, Waiting, Whose};
 use super::reader::{Cursor, Reading};
 use super::trial;
 use super::turns::Turns;
@@ -25,10 +26,8 @@ use crate::domain::session::Admission;
 const MARKER: &str = "spool-id";
 /// Files that are kept open for appending, unless it is said how many.
 const MAX_OPEN: usize = 1024;
-/// Sessions whose place of reading is remembered.
-const MAX_CURSORS: usize = 8192;
-/// Bytes of half-read records that are kept for the next block, all sessions together.
-const MAX_KEPT_BYTES: usize = 64 << 20;
+/// Pause between two looks into the journals for what files lack.
+const RECOVER_PAUSE: Duration = Duration::from_secs(5);
 
 /// A spool in a directory. Cheap to clone; clones share the open files.
 #[derive(Debug, Clone)]
@@ -43,6 +42,7 @@ struct Shared {
     cursors: Mutex<Cursors>,
     turns: Turns,
     journal: Arc<Journal>,
+    recovered: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl FileSpool {
@@ -56,7 +56,8 @@ impl FileSpool {
         let (dir, writers) = (dir.into(), Mutex::new(Writers::new(max_open)));
         let journal = Arc::new(Journal::new(dir.clone(), journal_bytes));
         let (cursors, turns) = (Mutex::default(), Turns::new());
-        FileSpool { shared: Arc::new(Shared { dir, writers, cursors, turns, journal }) }
+        let recovered = tokio::sync::Mutex::default();
+        FileSpool { shared: Arc::new(Shared { dir, writers, cursors, turns, journal, recovered }) }
     }
 
     /// Runs `work` where it may block.
@@ -68,6 +69,31 @@ impl FileSpool {
         let shared = self.shared.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared.dir)).await;
         done.unwrap_or_else(|error| Err(SpoolError::Io(format!("the blocking task ended: {error}"))))
+    }
+
+    async fn read_once(
+        &self,
+        session: SessionId,
+        runs: &[Run],
+        from: i64,
+        length: usize,
+        cursor: Option<Cursor>,
+    ) -> Result<(Bytes, Option<Cursor>), SpoolError> {
+        let runs = runs.to_vec();
+        self.blocking(move |dir| Reading { dir, session, from, length }.read(&runs, cursor)).await
+    }
+
+    /// What is missing in a file may be in a journal. One at a time looks there and only now and then: all of them are gone
+    /// through for it.
+    async fn recover_files(&self) {
+        let mut recovered = self.shared.recovered.lock().await;
+        if recovered.is_some_and(|last| last.elapsed() < RECOVER_PAUSE) {
+            return;
+        }
+        if let Err(error) = self.blocking(|dir| recover(dir, Whose::Everybodys)).await {
+            tracing::warn!(%error, "the journals cannot be gone through for what a file lacks");
+        }
+        *recovered = Some(Instant::now());
     }
 
     /// Whether bytes can become durable in the directory, and how long a few take. Leaves nothing behind.
@@ -113,21 +139,14 @@ impl Spool for FileSpool {
         from: i64,
         length: usize,
     ) -> Result<Bytes, SpoolError> {
-        let runs = runs.to_vec();
         let cursor = locked(&self.shared.cursors).take(session);
-        let read = move |dir: &Path| {
-            let reading = Reading { dir, session, from, length };
-            match reading.read(&runs, cursor) {
-                Err(SpoolError::Damaged(_)) => {
-                    if let Err(error) = recovered(dir) {
-                        tracing::warn!(%error, "the journals of processes that are gone cannot be settled");
-                    }
-                    reading.read(&runs, None)
-                }
-                read => read,
+        let (bytes, cursor) = match self.read_once(session, runs, from, length, cursor).await {
+            Err(SpoolError::Damaged(_)) => {
+                self.recover_files().await;
+                self.read_once(session, runs, from, length, None).await?
             }
+            read => read?,
         };
-        let (bytes, cursor) = self.blocking(read).await?;
         if let Some(cursor) = cursor {
             locked(&self.shared.cursors).put(session, cursor);
         }
@@ -153,7 +172,7 @@ impl Spool for FileSpool {
     }
 
     async fn recover(&self) -> Result<(), SpoolError> {
-        self.blocking(recovered).await
+        self.blocking(|dir| recover(dir, Whose::Abandoned)).await
     }
 
     async fn marker(&self) -> Result<Option<Uuid>, SpoolError> {
@@ -169,12 +188,12 @@ impl Spool for FileSpool {
     }
 }
 
-/// Writes what the journals of processes that are gone have and the files may lack.
-fn recovered(dir: &Path) -> Result<(), SpoolError> {
+/// Writes what journals have and the files may lack.
+fn recover(dir: &Path, whose: Whose) -> Result<(), SpoolError> {
     let journal::Recovered { segments, records, gaps } =
-        journal::recover(dir).map_err(|error| sorted(&error))?;
+        journal::recover(dir, whose).map_err(|error| sorted(&error))?;
     if segments > 0 {
-        tracing::info!(segments, records, gaps, "the journals of processes that are gone were settled");
+        tracing::info!(segments, records, gaps, "what journals had was written to the sessions' files");
     }
     Ok(())
 }
@@ -253,39 +272,6 @@ fn write_marker(dir: &Path, spool_id: Uuid) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, dir.join(MARKER))?;
     File::open(dir)?.sync_all()
-}
-
-/// Where each session's reading goes on; a lost cursor costs a walk over headers, nothing else.
-#[derive(Debug, Default)]
-struct Cursors {
-    of: HashMap<SessionId, Cursor>,
-    kept_bytes: usize,
-}
-
-impl Cursors {
-    fn take(&mut self, session: SessionId) -> Option<Cursor> {
-        let cursor = self.of.remove(&session)?;
-        self.kept_bytes -= kept_bytes(&cursor);
-        Some(cursor)
-    }
-
-    fn put(&mut self, session: SessionId, mut cursor: Cursor) {
-        self.take(session);
-        if self.kept_bytes + kept_bytes(&cursor) > MAX_KEPT_BYTES {
-            cursor.body = None;
-        }
-        if self.of.len() >= MAX_CURSORS
-            && let Some(other) = self.of.keys().next().copied()
-        {
-            self.take(other);
-        }
-        self.kept_bytes += kept_bytes(&cursor);
-        self.of.insert(session, cursor);
-    }
-}
-
-fn kept_bytes(cursor: &Cursor) -> usize {
-    cursor.body.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use self::entry::{ENTRY_BYTES, Entry};
-pub(super) use self::recovery::{Recovered, recover};
+pub(super) use self::recovery::{Recovered, Whose, recover};
 use self::segment::Segments;
 use super::file::locked;
 use super::record::HEADER_BYTES;
@@ -128,10 +128,13 @@ impl Journal {
     /// Why something is left for the next start.
     pub async fn settle(&self) -> io::Result<()> {
         loop {
-            let settling = locked(&self.segments).settle_rest();
-            let Some(settled) = settling else { return Ok(()) };
+            let settling = locked(&self.segments).settle_rest()?;
+            let Some((settled, begun_now)) = settling else { return Ok(()) };
             let left = settled.await;
-            locked(&self.segments).take_in(left.ok())?;
+            let outcome = locked(&self.segments).take_in(left.ok());
+            if begun_now {
+                outcome?;
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use bytes::Buf;
+use nix::errno::Errno;
 use uuid::Uuid;
 
 use super::super::record::{HEADER_BYTES, Header, Names};
@@ -25,6 +26,8 @@ const MAGIC: [u8; 4] = *b"USj\x01";
 const MAX_BODY: usize = 64 << 10;
 /// Bytes that are looked through at once for the next entry behind a gap.
 const WINDOW: usize = 64 << 10;
+/// What a volume reads at once, and loses at once.
+const SECTOR: u64 = 4096;
 
 /// Where a record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The next entry and its record.
-    pub fn next(&mut self) -> io::Result<Option<(Entry, &[u8])>> {
+    pub fn advance(&mut self) -> io::Result<Option<(Entry, &[u8])>> {
         let end = self.segment.metadata()?.len();
         while self.at < end {
             if let Some(entry) = self.read()? {
@@ -114,7 +117,7 @@ impl<'a> Entries<'a> {
 
     fn read(&mut self) -> io::Result<Option<Entry>> {
         let mut head = [0; ENTRY_BYTES + HEADER_BYTES];
-        if read_at(self.segment, &mut head, self.at)? < head.len() {
+        if read_at(self.segment, &mut head, self.at)?.bytes < head.len() {
             return Ok(None);
         }
         let Some((entry, header)) = Entry::decode(&head) else { return Ok(None) };
@@ -126,35 +129,46 @@ impl<'a> Entries<'a> {
         self.record.extend_from_slice(&head[ENTRY_BYTES..]);
         self.record.resize(HEADER_BYTES + length, 0);
         let body = &mut self.record[HEADER_BYTES..];
-        let whole = read_at(self.segment, body, self.at + head.len() as u64)? == length;
+        let whole = read_at(self.segment, body, self.at + head.len() as u64)?.bytes == length;
         Ok((whole && header.fits(entry.names(), body)).then_some(entry))
     }
 
     fn magic_behind(&self, from: u64) -> io::Result<Option<u64>> {
         let (mut from, mut window) = (from, vec![0; WINDOW]);
         loop {
-            let read = read_at(self.segment, &mut window, from)?;
-            if let Some(found) = window[..read].windows(MAGIC.len()).position(|bytes| bytes == MAGIC) {
+            let Read { bytes, unreadable } = read_at(self.segment, &mut window, from)?;
+            if let Some(found) = window[..bytes].windows(MAGIC.len()).position(|bytes| bytes == MAGIC) {
                 return Ok(Some(from + found as u64));
             }
-            if read < WINDOW {
-                return Ok(None);
-            }
-            from += (WINDOW - MAGIC.len() + 1) as u64;
+            from = match (unreadable, bytes < WINDOW) {
+                (true, _) => (from + bytes as u64 + 1).next_multiple_of(SECTOR),
+                (false, true) => return Ok(None),
+                (false, false) => from + (WINDOW - MAGIC.len() + 1) as u64,
+            };
         }
     }
 }
 
-/// As much as there is.
-fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < into.len() {
-        match file.read_at(&mut into[read..], at + read as u64) {
+/// How far a reading came.
+struct Read {
+    bytes: usize,
+    /// The volume has lost what follows.
+    unreadable: bool,
+}
+
+/// As much as there is and can be read.
+fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<Read> {
+    let mut bytes = 0;
+    while bytes < into.len() {
+        match file.read_at(&mut into[bytes..], at + bytes as u64) {
             Ok(0) => break,
-            Ok(more) => read += more,
+            Ok(more) => bytes += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {
+                return Ok(Read { bytes, unreadable: true });
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(read)
+    Ok(Read { bytes, unreadable: false })
 }

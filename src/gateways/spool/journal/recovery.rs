@@ -1,7 +1,7 @@
 //! What a process left behind that did not settle its journal: written into the files again.
 
 use std::collections::{HashMap, hash_map};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,22 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::FOLDER;
-use super::entry::Entries;
+use super::entry::{Entries, Entry};
 use crate::gateways::spool::volume;
+
+/// Whose segments are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateways::spool) enum Whose {
+    /// Those of processes that are gone. They are removed.
+    Abandoned,
+    /// Those of living ones too: the kernel may have lost what it was to write. These are left.
+    Everybodys,
+}
 
 /// What was found and mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::gateways::spool) struct Recovered {
-    /// Segments that nobody holds any more.
+    /// Segments that were gone through.
     pub segments: usize,
     /// Records that stand in their files now.
     pub records: usize,
@@ -34,13 +43,12 @@ pub(super) struct Replayed {
     pub gaps: usize,
 }
 
-/// Writes every record of the segments in the spool directory `dir` whose processes are gone to its place and removes the
-/// segments. Who comes while another is at it waits for it: whoever returns from here finds the files whole. Records of files
+/// Writes every record of the segments in the spool directory `dir` to its place. Who comes while another is at it waits for it: whoever returns from here finds the files whole. Records of files
 /// that are gone meanwhile are passed over. The same bytes at the same place do no harm to who reads or appends there.
 ///
 /// # Errors
 /// The first one; what it is about is left, all else is done.
-pub(in crate::gateways::spool) fn recover(dir: &Path) -> io::Result<Recovered> {
+pub(in crate::gateways::spool) fn recover(dir: &Path, whose: Whose) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     let folder = dir.join(FOLDER);
     let Some(one_at_a_time) = unless_gone(File::open(&folder))? else { return Ok(recovered) };
@@ -51,34 +59,34 @@ pub(in crate::gateways::spool) fn recover(dir: &Path) -> io::Result<Recovered> {
     one_at_a_time.lock()?;
     let mut outcome = Ok(());
     for segment in fs::read_dir(&folder)? {
-        let segment = segment?;
-        let named_by_us = segment.file_name().to_str().is_some_and(|name| Uuid::try_parse(name).is_ok());
-        if named_by_us && let Err(error) = recover_segment(dir, &segment.path(), &mut recovered) {
-            outcome = outcome.and(Err(error));
-        }
+        let recovered = segment.and_then(|segment| recover_segment(dir, &segment, whose, &mut recovered));
+        outcome = outcome.and(recovered);
     }
     outcome.map(|()| recovered)
 }
 
-fn recover_segment(dir: &Path, path: &Path, recovered: &mut Recovered) -> io::Result<()> {
-    let Some(segment) = abandoned(path)? else { return Ok(()) };
+fn recover_segment(dir: &Path, found: &DirEntry, whose: Whose, recovered: &mut Recovered) -> io::Result<()> {
+    if found.file_name().to_str().is_none_or(|name| Uuid::try_parse(name).is_err()) {
+        return Ok(());
+    }
+    // One that is not there was settled meanwhile.
+    let Some(segment) = unless_gone(File::open(found.path()))? else { return Ok(()) };
+    let abandoned = match segment.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => return Err(error),
+    };
+    if !abandoned && whose == Whose::Abandoned {
+        return Ok(());
+    }
     let replayed = replay(dir, &segment)?;
-    unless_gone(fs::remove_file(path))?;
+    if abandoned {
+        unless_gone(fs::remove_file(found.path()))?;
+    }
     recovered.segments += 1;
     recovered.records += replayed.records;
     recovered.gaps += replayed.gaps;
     Ok(())
-}
-
-/// The segment, locked, if its process is gone.
-fn abandoned(path: &Path) -> io::Result<Option<File>> {
-    // One that is not there was settled meanwhile.
-    let Some(segment) = unless_gone(File::open(path))? else { return Ok(None) };
-    match segment.try_lock() {
-        Ok(()) => Ok(Some(segment)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// What is there, or `None`.
@@ -96,11 +104,15 @@ pub(super) fn unless_gone<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
 pub(super) fn replay(dir: &Path, segment: &File) -> io::Result<Replayed> {
     let (mut files, mut entries) = (Files::default(), Entries::of(segment));
     let (mut records, mut outcome) = (0, Ok(()));
-    while let Some((entry, record)) = entries.next()? {
-        let path = dir.join(entry.session.to_string()).join(entry.writer.to_string());
-        let written = files.open(path).and_then(|file| {
-            file.map_or(Ok(0), |file| file.write_all_at(record, entry.position as u64).map(|()| 1))
-        });
+    loop {
+        let written = match entries.advance() {
+            Ok(Some((entry, record))) => files.write(dir, &entry, record),
+            Ok(None) => break,
+            Err(error) => {
+                outcome = outcome.and(Err(error));
+                break;
+            }
+        };
         match written {
             Ok(count) => records += count,
             Err(error) => outcome = outcome.and(Err(error)),
@@ -117,6 +129,13 @@ struct Files(HashMap<PathBuf, Option<File>>);
 impl Files {
     /// Open at once at most; all of them are synced before others are opened.
     const MOST: usize = 512;
+
+    /// Writes a record to its place; says how many that were, none in a file that was removed.
+    fn write(&mut self, dir: &Path, entry: &Entry, record: &[u8]) -> io::Result<usize> {
+        let path = dir.join(entry.session.to_string()).join(entry.writer.to_string());
+        let Some(file) = self.open(path)? else { return Ok(0) };
+        file.write_all_at(record, entry.position as u64).map(|()| 1)
+    }
 
     fn open(&mut self, path: PathBuf) -> io::Result<Option<&File>> {
         if self.0.len() >= Self::MOST && !self.0.contains_key(&path) {

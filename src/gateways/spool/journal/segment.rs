@@ -40,6 +40,8 @@ pub(super) struct Segments {
     full: Vec<Segment>,
     settling: Option<oneshot::Receiver<Left>>,
     settling_bytes: u64,
+    /// Somebody waits for what is being settled.
+    awaited: bool,
     not_before: Option<Instant>,
     /// The volume has no locks, so that nobody could tell a segment in use from one to recover.
     unlockable: bool,
@@ -55,6 +57,7 @@ impl Segments {
             full: Vec::new(),
             settling: None,
             settling_bytes: 0,
+            awaited: false,
             not_before: None,
             unlockable: false,
         }
@@ -73,6 +76,9 @@ impl Segments {
 
     /// Appends and syncs. Nothing is appended behind what failed.
     pub fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        if self.resting() {
+            return Err(io::Error::other("it failed a moment ago"));
+        }
         let mut segment = match self.current.take() {
             Some(segment) => segment,
             None => self.create().inspect_err(|_| self.not_before = Some(Instant::now() + PAUSE))?,
@@ -100,27 +106,23 @@ impl Segments {
         }
         for _ in 0..ATTEMPTS {
             let path = folder.join(Uuid::new_v4().to_string());
-            let file = File::options().write(true).create_new(true).open(&path)?;
+            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(self.without_locks(&path, error)),
+                Err(TryLockError::Error(error)) => {
+                    self.unlockable = true;
+                    warn!(%error, "the spool's volume has no locks: chunks are synced one by one");
+                    return Err(without(&path, error));
+                }
             }
-            if file.metadata()?.nlink() > 0 {
-                File::open(&folder)?.sync_all()?;
-                File::open(&self.dir)?.sync_all()?;
-                return Ok(Segment { path, file, bytes: 0, durable: 0 });
+            match named(&file, &folder, &self.dir) {
+                Ok(true) => return Ok(Segment { path, file, bytes: 0, durable: 0 }),
+                Ok(false) => {}
+                Err(error) => return Err(without(&path, error)),
             }
         }
         Err(io::Error::other("every new segment is taken away"))
-    }
-
-    fn without_locks(&mut self, path: &Path, error: io::Error) -> io::Error {
-        self.unlockable = true;
-        warn!(%error, "the spool's volume has no locks: chunks are synced one by one, as with UPLOADER_SPOOL_JOURNAL_BYTES=0B");
-        // Nothing is in it; left behind it could not be recovered either.
-        let _ = fs::remove_file(path);
-        error
     }
 
     /// Takes in what was settled and begins with what is full, unless a thread is at it or the last one failed just now.
@@ -128,6 +130,7 @@ impl Segments {
         match self.settling.as_mut().map(oneshot::Receiver::try_recv) {
             Some(Err(oneshot::error::TryRecvError::Empty)) => return,
             Some(left) => drop(self.take_in(left.ok())),
+            None if self.awaited => return,
             None => {}
         }
         if !self.full.is_empty() && !self.resting() {
@@ -152,13 +155,21 @@ impl Segments {
         Some(settled)
     }
 
-    /// What is being settled; if nothing is, everything that there is.
-    pub fn settle_rest(&mut self) -> Option<oneshot::Receiver<Left>> {
-        if self.settling.is_some() {
-            return self.settling.take();
+    /// What is being settled; if nothing is, everything that there is, which begins now.
+    ///
+    /// # Errors
+    /// There can be no thread now.
+    pub fn settle_rest(&mut self) -> io::Result<Option<(oneshot::Receiver<Left>, bool)>> {
+        self.awaited = true;
+        if let Some(settling) = self.settling.take() {
+            return Ok(Some((settling, false)));
         }
         self.full.extend(self.current.take());
-        if self.full.is_empty() { None } else { self.settle_full() }
+        if self.full.is_empty() {
+            return Ok(None);
+        }
+        let settling = self.settle_full().ok_or_else(|| io::Error::other("no thread to be had"))?;
+        Ok(Some((settling, true)))
     }
 
     /// Takes back what could not be settled.
@@ -168,6 +179,7 @@ impl Segments {
     pub fn take_in(&mut self, left: Option<Left>) -> io::Result<()> {
         self.settling = None;
         self.settling_bytes = 0;
+        self.awaited = false;
         let (segments, error) = left.ok_or_else(|| io::Error::other("the thread that settled it died"))?;
         self.full.extend(segments);
         let Some(error) = error else { return Ok(()) };
@@ -175,6 +187,22 @@ impl Segments {
         self.not_before = Some(Instant::now() + PAUSE);
         Err(error)
     }
+}
+
+/// Whether a new segment still has its name; then the name is durable.
+fn named(file: &File, folder: &Path, dir: &Path) -> io::Result<bool> {
+    if file.metadata()?.nlink() == 0 {
+        return Ok(false);
+    }
+    File::open(folder)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    Ok(true)
+}
+
+/// Nothing is in it, and left behind it would have to be recovered.
+fn without(path: &Path, error: io::Error) -> io::Error {
+    let _ = fs::remove_file(path);
+    error
 }
 
 fn settle(dir: &Path, segments: Vec<Segment>) -> Left {
@@ -203,9 +231,7 @@ impl Segment {
     /// The records are written to the files again before these are synced: of a page that it could not write, the kernel
     /// tells nobody who opens the file after another has heard of it, and takes it for written.
     fn settle(&self, dir: &Path) -> io::Result<()> {
-        // Under its own name others would find it locked; who removed it has settled it.
-        let Some(file) = unless_gone(File::open(&self.path))? else { return Ok(()) };
-        let Replayed { sound_until, .. } = recovery::replay(dir, &file)?;
+        let Replayed { sound_until, .. } = recovery::replay(dir, &self.file)?;
         if sound_until < self.durable {
             return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
         }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::entry::Entries;
-use super::{ENTRY_BYTES, FOLDER, Journal, Leader, Recovered, locked, recover};
+use super::{ENTRY_BYTES, FOLDER, Journal, Leader, Recovered, Whose, locked, recover};
 use crate::domain::ids::SessionId;
 use crate::gateways::spool::record::HEADER_BYTES;
 use crate::gateways::spool::{FileSpool, RecordPlace, Run, Spool, SpoolError};
@@ -109,7 +109,7 @@ impl Stage {
         for segment in self.segments() {
             let segment = File::open(segment).unwrap();
             let mut entries = Entries::of(&segment);
-            while let Some((entry, _)) = entries.next().unwrap() {
+            while let Some((entry, _)) = entries.advance().unwrap() {
                 records.push((entry.session, entry.position));
             }
         }
@@ -136,7 +136,7 @@ impl Stage {
 }
 
 fn recovered(dir: &Path) -> Recovered {
-    recover(dir).unwrap()
+    recover(dir, Whose::Abandoned).unwrap()
 }
 
 #[tokio::test]
@@ -172,17 +172,22 @@ async fn without_a_limit_there_is_no_journal() {
     assert!(!stage.dir.path().join(FOLDER).exists());
 }
 
-/// In place of a restart: a replica on another machine reads what one that lost its power stored.
+/// Of a writer that lives, the kernel may have lost what it was to write.
 #[tokio::test]
-async fn a_reader_recovers_what_is_missing_once_its_writer_is_gone() {
+async fn a_reader_recovers_what_is_missing_whether_its_writer_lives_or_not() {
     let mut stage = Stage::stored(SEGMENT, 4).await;
-    let reader = FileSpool::new(stage.dir.path());
     stage.files_forget();
-    let outcome = stage.read(&reader).await;
-    assert!(matches!(outcome, Err(SpoolError::Damaged(_))), "its writer lives: {outcome:?}");
-    stage.end();
+    stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
+    assert_eq!(stage.segments().len(), 1, "its writer goes on with it");
+    stage.power_lost();
+    let reader = FileSpool::new(stage.dir.path());
     stage.read(&reader).await.unwrap();
     assert!(stage.segments().is_empty());
+
+    stage.sessions.truncate(1);
+    fs::write(stage.path(&stage.sessions[0]), "neither here").unwrap();
+    let outcome = stage.read(&reader).await;
+    assert!(matches!(outcome, Err(SpoolError::Damaged(_))), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -209,7 +214,7 @@ async fn a_file_that_cannot_be_written_keeps_its_segment_and_no_other_file_back(
     stage.power_lost();
     fs::rename(&obstacle, &kept).unwrap();
     fs::create_dir(&obstacle).unwrap();
-    assert!(recover(stage.dir.path()).is_err());
+    assert!(recover(stage.dir.path(), Whose::Abandoned).is_err());
     assert_eq!(stage.segments().len(), 1);
     let sound = stage.sessions.iter().filter(|session| {
         let file = fs::metadata(stage.path(session)).unwrap();
@@ -261,6 +266,44 @@ async fn settling_writes_again_what_the_kernel_lost() {
     stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_segment_that_cannot_be_settled_is_kept_and_tried_again() {
+    let stage = Stage::stored(SEGMENT, 2).await;
+    let (session, _) = stage.journaled()[0];
+    let obstacle = stage.sessions.iter().find(|one| one.0 == session).map(|one| stage.path(one)).unwrap();
+    let kept = stage.dir.path().join("kept");
+    fs::rename(&obstacle, &kept).unwrap();
+    fs::create_dir(&obstacle).unwrap();
+    let spool = stage.spool.as_ref().unwrap();
+    assert!(spool.settle().await.is_err());
+    assert_eq!(stage.segments().len(), 1);
+    fs::remove_dir(&obstacle).unwrap();
+    fs::rename(&kept, &obstacle).unwrap();
+    spool.settle().await.unwrap();
+    assert!(stage.segments().is_empty());
+}
+
+/// What it holds is still there for this process, and goes into the files when it is settled.
+#[tokio::test]
+async fn a_segment_that_somebody_removed_takes_no_more_and_is_settled_all_the_same() {
+    let mut stage = Stage::stored(SEGMENT, 2).await;
+    let segment = stage.segments().remove(0);
+    stage.files_forget();
+    fs::remove_file(segment).unwrap();
+    let spool = stage.spool.clone().unwrap();
+    spool.settle().await.unwrap();
+    stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
+
+    for outcome in stage.round().await {
+        outcome.unwrap();
+    }
+    fs::remove_file(stage.segments().remove(0)).unwrap();
+    for outcome in stage.round().await {
+        outcome.unwrap();
+    }
+    assert!(stage.segments().is_empty(), "nothing was begun a moment after the failure");
+}
+
 /// Without it the journal would be full after four segments, for good.
 #[tokio::test]
 async fn full_segments_are_settled_while_appends_go_on() {
@@ -281,7 +324,7 @@ async fn full_segments_are_settled_while_appends_go_on() {
 }
 
 #[tokio::test]
-async fn without_the_journal_chunks_are_durable_in_their_own_files() {
+async fn without_the_journal_chunks_go_on_in_the_same_files() {
     let mut stage = Stage::stored(SEGMENT, 0).await;
     let obstacle = stage.dir.path().join(FOLDER);
     fs::write(&obstacle, "no folder").unwrap();
