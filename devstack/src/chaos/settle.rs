@@ -111,9 +111,10 @@ fn announced(truth: &Truth) -> u64 {
     truth.announced.saturating_sub(failed)
 }
 
+/// Sessions' folders: the journal's is no session's, and lives as long as replicas do.
 fn folders(farm: &Farm) -> usize {
     let entries = std::fs::read_dir(farm.volume.spool()).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().is_dir()).count()
+    entries.filter(|entry| entry.path().is_dir() && entry.file_name() != "journal").count()
 }
 
 async fn keys(farm: &Farm) -> anyhow::Result<u64> {
