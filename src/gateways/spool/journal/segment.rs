@@ -160,8 +160,8 @@ impl Segments {
     /// # Errors
     /// There can be no thread now.
     pub fn settle_rest(&mut self) -> io::Result<Option<(oneshot::Receiver<Left>, bool)>> {
-        self.awaited = true;
         if let Some(settling) = self.settling.take() {
+            self.awaited = true;
             return Ok(Some((settling, false)));
         }
         self.full.extend(self.current.take());
@@ -169,6 +169,7 @@ impl Segments {
             return Ok(None);
         }
         let settling = self.settle_full().ok_or_else(|| io::Error::other("no thread to be had"))?;
+        self.awaited = true;
         Ok(Some((settling, true)))
     }
 
