@@ -30,13 +30,15 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
 }
 
 /// The same for a few statements that run all the time and find their rows by key: each is planned once. Left to choose,
-/// the server plans a batch of a few rows anew each time, which costs more than to run it.
+/// the server plans a batch of a few rows anew each time, which costs more than to run it; and a plan that was made while
+/// the tables were small would read them whole for as long as the connection lives.
 pub async fn open_planned_once(
     config: &DatabaseConfig,
     connections: u32,
 ) -> Result<DatabaseConnection, StoreError> {
-    let planned_once = postgres(config)?.options([("plan_cache_mode", "force_generic_plan")]);
-    connect(config, connections, planned_once).await
+    const BY_KEY: [(&str, &str); 3] =
+        [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("jit", "off")];
+    connect(config, connections, postgres(config)?.options(BY_KEY)).await
 }
 
 async fn connect(

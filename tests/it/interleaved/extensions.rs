@@ -65,8 +65,8 @@ const COMPARED: [(&str, &str); 7] = [
         "UPDATE uploader.session SET state = 'EXPIRED', ended_at = now() WHERE session_id = $1",
     ),
     ("s.committed = b.before", "UPDATE uploader.session SET committed = committed + 1 WHERE session_id = $1"),
-    ("u.uploaded_bytes = s.before", "UPDATE upload_sessions SET uploaded_bytes = 1001 WHERE id = $1"),
-    ("u.total_bytes = s.total", "UPDATE upload_sessions SET total_bytes = 1500 WHERE id = $1"),
+    ("u.uploaded_bytes = b.before", "UPDATE upload_sessions SET uploaded_bytes = 1001 WHERE id = $1"),
+    ("u.total_bytes = b.total", "UPDATE upload_sessions SET total_bytes = 1500 WHERE id = $1"),
     (
         "f.status = 'UPLOADING'",
         "UPDATE flows SET status = 'HIDDEN' WHERE id = (SELECT flow_id FROM upload_sessions WHERE id = $1)",
@@ -76,7 +76,7 @@ const COMPARED: [(&str, &str); 7] = [
         "UPDATE videos SET status = 'BLOCKED' WHERE id = (SELECT f.video_id FROM flows f \
          JOIN upload_sessions u ON u.flow_id = f.id WHERE u.id = $1)",
     ),
-    ("JOIN s ON s.id = u.id", "DELETE FROM upload_sessions WHERE id = $1"),
+    ("u.id = s.session_id", "DELETE FROM upload_sessions WHERE id = $1"),
 ];
 
 #[tokio::test]
@@ -134,8 +134,7 @@ async fn what_was_committed_after_the_statement_began_is_seen_under_the_lock() {
 
 #[tokio::test]
 async fn without_the_locks_a_chunk_that_was_acked_is_taken_back() {
-    let unlocked = mutated(EXTEND, "FOR NO KEY UPDATE OF s SKIP LOCKED", "");
-    let unlocked = mutated(&unlocked, "FOR NO KEY UPDATE OF u SKIP LOCKED", "");
+    let unlocked = mutated(EXTEND, "FOR NO KEY UPDATE OF s, u SKIP LOCKED", "");
     assert_eq!(overtaken(&unlocked).await, (1, 2000), "3000 were acked");
 }
 

@@ -83,24 +83,26 @@ impl Extension {
     }
 }
 
-/// `s` and `u` are the rows that are as they were seen: PostgreSQL compares a locked row in its newest version. All
-/// that `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only.
-/// A row that is held or different is left out, and so is all that would be written for it; of one in `u`, all three
-/// writes are done. The newest chunks are kept as `domain::recent` does: 28 bytes each, the oldest of more than 16 dropped.
-/// A row in which they have another length is left to a look, which names it. `s` and `u` carry what is to be written: a
-/// planner that knows nothing of the batch's size joins it once more by comparing everything with everything.
+/// `u` are the chunks whose rows are as they were seen: PostgreSQL compares a locked row in its newest version. All that
+/// `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only. Of a
+/// chunk whose rows are held or different nothing is written, of any other all three writes are done. Nothing waits for a
+/// lock, so the order of locks does not matter. The newest chunks are kept as `domain::recent` does: 28 bytes each, the
+/// oldest of more than 16 dropped. A row in which they have another length is left to a look, which names it.
+///
+/// A planner knows nothing of the batch's size, and little of the tables': given a join it compares everything with
+/// everything. Rows that are locked inside a `LATERAL` are found anew for each chunk, by key.
 pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
          $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
          AS b(id, before, total, committed, chunk, start, length, writer, position, record_end, supposed)), \
-     s AS MATERIALIZED (SELECT b.* FROM uploader.session s JOIN b ON b.id = s.session_id \
-         WHERE s.state = 'OPEN' AND s.committed = b.before \
+     u AS MATERIALIZED (SELECT b.* FROM b CROSS JOIN LATERAL (SELECT FROM uploader.session s \
+         JOIN upload_sessions u ON u.id = s.session_id \
+         JOIN flows f ON f.id = u.flow_id JOIN videos v ON v.id = f.video_id \
+         WHERE s.session_id = b.id AND s.state = 'OPEN' AND s.committed = b.before \
          AND octet_length(s.recent) % 28 = 0 AND octet_length(s.recent) <= 448 \
-         ORDER BY s.session_id FOR NO KEY UPDATE OF s SKIP LOCKED), \
-     u AS MATERIALIZED (SELECT s.* FROM upload_sessions u JOIN s ON s.id = u.id JOIN flows f ON f.id = u.flow_id \
-         JOIN videos v ON v.id = f.video_id WHERE u.uploaded_bytes = s.before AND u.total_bytes = s.total \
+         AND u.uploaded_bytes = b.before AND u.total_bytes = b.total \
          AND f.status = 'UPLOADING' AND v.status = 'UPLOADING' \
-         ORDER BY u.id FOR NO KEY UPDATE OF u SKIP LOCKED), \
+         FOR NO KEY UPDATE OF s, u SKIP LOCKED) AS seen), \
      w AS (UPDATE uploader.session AS t SET committed = u.committed, \
          recent = substring(t.recent || u.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
          last_activity = clock_timestamp() FROM u WHERE t.session_id = u.id \
