@@ -7,6 +7,7 @@
 mod entry;
 mod recovery;
 mod segment;
+mod written;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,18 +18,18 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use self::entry::{ENTRY_BYTES, Entry};
+use self::entry::{Entry, MAX_BODY};
 pub(super) use self::recovery::{Recovered, Whose, recover};
 use self::segment::Segments;
+use self::written::Written;
 use super::file::locked;
-use super::record::HEADER_BYTES;
 use super::writers::{Appended, Writer};
 use crate::domain::ids::SessionId;
 
 /// The folder of all replicas' segments in the spool directory.
 const FOLDER: &str = "journal";
-/// Chunks above this are synced in their own files: writing them twice costs as much as a sync, or more.
-const SMALL: usize = 32 << 10;
+/// Chunks above this are synced in their own files: writing them twice would cost as much as a sync, or more.
+const SMALL: usize = MAX_BODY;
 /// From so many appends at once on, or after a group of so many, a sync for all is cheaper than one for each.
 const TOGETHER: usize = 3;
 /// Bytes of bodies that are synced at once at most: what comes meanwhile goes together into the next sync.
@@ -140,39 +141,34 @@ impl Journal {
 
     fn write(&self, group: Vec<Told>) {
         self.grouped.store(group.len(), Ordering::Relaxed);
-        let (mut entries, mut written) = (Vec::with_capacity(size(&group)), Vec::with_capacity(group.len()));
-        for (one, tell) in group {
-            match one.writer.written(&self.dir, one.session, one.start, &one.body) {
+        let (mut written, mut told) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for (Waiting { session, writer, start, body }, tell) in group {
+            match writer.written(&self.dir, session, start, &body) {
                 Ok((writer, place, header)) => {
-                    let entry =
-                        Entry { session: one.session, writer: place.writer, position: place.position };
-                    entry.encode(&header, &one.body, &mut entries);
-                    written.push((writer, place, tell));
+                    let entry = Entry { session, writer: place.writer, position: place.position };
+                    written.push(Written { session, head: entry.head(&header), body, writer });
+                    told.push((place, tell));
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
         }
-        let durable = entries.is_empty() || self.sync(&entries);
-        for (writer, place, tell) in written {
+        let durable = written.is_empty() || self.sync(&written);
+        for (Written { writer, .. }, (place, tell)) in written.into_iter().zip(told) {
             let writer = if durable { writer.linked() } else { writer.synced() };
             drop(tell.send(writer.map(|writer| (writer, place))));
         }
     }
 
-    /// Whether the journal has the entries. Without it each chunk is synced in its own file, where it stands already.
-    fn sync(&self, entries: &[u8]) -> bool {
+    /// Whether the journal has the records. Without it each chunk is synced in its own file, where it stands already.
+    fn sync(&self, records: &[Written]) -> bool {
         let mut segments = locked(&self.segments);
-        let appended = segments.append(entries);
+        let appended = segments.append(records);
         self.has_room.store(segments.have_room(), Ordering::Relaxed);
         if let Err(error) = &appended {
             warn!(%error, "the journal cannot be written, chunks are synced one by one for a while");
         }
         appended.is_ok()
     }
-}
-
-fn size(group: &[Told]) -> usize {
-    group.iter().map(|(one, _)| ENTRY_BYTES + HEADER_BYTES + one.body.len()).sum()
 }
 
 /// The one thread that writes. However it ends, run or not, the next append finds that nobody leads.

@@ -8,10 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 
 use uuid::Uuid;
 
 use super::RecordPlace;
+use super::file::locked;
 use super::record::{HEADER_BYTES, Header, Names};
 use crate::domain::ids::{ReplicaId, SessionId};
 
@@ -20,7 +22,35 @@ use crate::domain::ids::{ReplicaId, SessionId};
 pub(super) struct Writer {
     id: ReplicaId,
     end: i64,
-    file: Option<File>,
+    file: Option<Arc<Opened>>,
+}
+
+/// A file that is open for appending. As long as it is, the kernel tells of everything that it could not write, but only
+/// once: whoever syncs later hears of it here.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    has_failed: Mutex<bool>,
+}
+
+impl Opened {
+    fn new(file: File) -> Arc<Self> {
+        Arc::new(Opened { file, has_failed: Mutex::new(false) })
+    }
+
+    /// Waits until everything that was written since the file was opened is durable.
+    ///
+    /// # Errors
+    /// That it is not, from the first failure on for ever.
+    pub fn sync(&self) -> io::Result<()> {
+        let mut has_failed = locked(&self.has_failed);
+        if *has_failed {
+            return Err(io::Error::other("an earlier sync of this file failed"));
+        }
+        let synced = self.file.sync_data();
+        *has_failed = synced.is_err();
+        synced
+    }
 }
 
 /// An append; if it failed, the writer is lost with it.
@@ -64,7 +94,7 @@ fn create(dir: &Path, folder: &Path) -> io::Result<(Writer, PathBuf)> {
     let path = folder.join(id.to_string());
     let file =
         File::options().write(true).create_new(true).open(&path).map_err(|error| named(error, &path))?;
-    Ok((Writer { id, end: 0, file: Some(file) }, path))
+    Ok((Writer { id, end: 0, file: Some(Opened::new(file)) }, path))
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -80,7 +110,7 @@ impl Writer {
         let mut file = File::options().write(true).open(folder.join(self.id.to_string())).ok()?;
         let intact = i64::try_from(file.metadata().ok()?.len()).ok()? == self.end;
         let at_end = file.seek(SeekFrom::End(0)).ok()?;
-        (intact && at_end == self.end as u64).then_some(Writer { file: Some(file), ..self })
+        (intact && at_end == self.end as u64).then(|| Writer { file: Some(Opened::new(file)), ..self })
     }
 
     fn extended(self, session: SessionId, start: i64, body: &[u8]) -> Appended {
@@ -91,7 +121,7 @@ impl Writer {
     /// The writer, everything in its file durable.
     pub fn synced(self) -> io::Result<Self> {
         if let Some(file) = &self.file {
-            file.sync_data()?;
+            file.sync()?;
         }
         self.linked()
     }
@@ -105,21 +135,31 @@ impl Writer {
     }
 
     fn put_down(self, session: SessionId, start: i64, body: &[u8]) -> io::Result<Written> {
-        let Writer { id, end, file: Some(mut file) } = self else {
+        let Writer { id, end, file: Some(file) } = self else {
             return Err(io::Error::other("the writer's file is closed"));
         };
         let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk above 4 GiB"))?;
         let header = Header::of(Names { session, writer: id }, start, length, body);
         let encoded = header.encode();
-        write_both(&mut file, &encoded, body)?;
+        write_both(&file.file, &encoded, body)?;
         let place = RecordPlace { writer: id, position: end, record_end: end + header.record_bytes() };
         Ok((Writer { id, end: place.record_end, file: Some(file) }, place, encoded))
+    }
+
+    /// Its name in the session's folder.
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
+    /// Its file, for as long as somebody has it open.
+    pub fn opened(&self) -> Weak<Opened> {
+        self.file.as_ref().map_or_else(Weak::new, Arc::downgrade)
     }
 
     /// The writer, if its file still has a name.
     pub fn linked(self) -> io::Result<Self> {
         match &self.file {
-            Some(file) if file.metadata()?.nlink() > 0 => Ok(self),
+            Some(opened) if opened.file.metadata()?.nlink() > 0 => Ok(self),
             Some(_) | None => {
                 Err(io::Error::new(io::ErrorKind::NotFound, "the session's folder was removed meanwhile"))
             }
@@ -128,7 +168,7 @@ impl Writer {
 }
 
 /// Usually one call of the system: the body is not copied to stand behind its header.
-fn write_both(file: &mut File, header: &[u8; HEADER_BYTES], body: &[u8]) -> io::Result<()> {
+fn write_both(mut file: &File, header: &[u8; HEADER_BYTES], body: &[u8]) -> io::Result<()> {
     let written = loop {
         match file.write_vectored(&[IoSlice::new(header), IoSlice::new(body)]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -189,5 +229,21 @@ impl Writers {
         {
             self.slots.remove(&session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failure_of_a_sync_is_told_to_whoever_syncs_later_too() {
+        // A device that cannot be synced.
+        let opened = Opened::new(File::options().write(true).open("/dev/null").unwrap());
+        let first = opened.sync().unwrap_err();
+        assert!(first.raw_os_error().is_some(), "the kernel's: {first}");
+        let second = opened.sync().unwrap_err();
+        assert!(second.raw_os_error().is_none(), "what is remembered: {second}");
     }
 }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use nix::errno::Errno;
 use uuid::Uuid;
 
@@ -18,12 +18,14 @@ use crate::domain::ids::{ReplicaId, SessionId};
 
 /// Bytes before the record.
 pub const ENTRY_BYTES: usize = 48;
+/// Bytes before the record's body.
+pub const HEAD_BYTES: usize = ENTRY_BYTES + HEADER_BYTES;
 /// What the checksum is over.
 const CHECKED: usize = ENTRY_BYTES - 4;
 /// Marks an entry of the one version there is.
 const MAGIC: [u8; 4] = *b"USj\x01";
 /// The largest body that an entry may have.
-const MAX_BODY: usize = 64 << 10;
+pub const MAX_BODY: usize = 64 << 10;
 /// Bytes that are looked through at once for the next entry behind a gap.
 const WINDOW: usize = 64 << 10;
 /// What a volume reads at once, and loses at once.
@@ -41,21 +43,23 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Appends the entry with its record.
-    pub fn encode(&self, header: &[u8; HEADER_BYTES], body: &[u8], out: &mut Vec<u8>) {
-        let begin = out.len();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(self.session.0.as_bytes());
-        out.extend_from_slice(self.writer.0.as_bytes());
-        out.extend_from_slice(&self.position.to_be_bytes());
-        let crc = crc32c::crc32c(&out[begin..]);
-        out.extend_from_slice(&crc.to_be_bytes());
-        out.extend_from_slice(header);
-        out.extend_from_slice(body);
+    /// What stands before the record's body.
+    pub fn head(&self, header: &[u8; HEADER_BYTES]) -> [u8; HEAD_BYTES] {
+        let mut head = [0; HEAD_BYTES];
+        let mut checked = &mut head[..CHECKED];
+        checked.put_slice(&MAGIC);
+        checked.put_slice(self.session.0.as_bytes());
+        checked.put_slice(self.writer.0.as_bytes());
+        checked.put_i64(self.position);
+        let crc = crc32c::crc32c(&head[..CHECKED]);
+        let mut rest = &mut head[CHECKED..];
+        rest.put_u32(crc);
+        rest.put_slice(header);
+        head
     }
 
     /// Reads the head of an entry; `None` where none begins.
-    fn decode(bytes: &[u8; ENTRY_BYTES + HEADER_BYTES]) -> Option<(Self, Header)> {
+    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<(Self, Header)> {
         let (mut head, mut record) = (&bytes[..ENTRY_BYTES], [0; HEADER_BYTES]);
         let crc = crc32c::crc32c(&head[..CHECKED]);
         record.copy_from_slice(&bytes[ENTRY_BYTES..]);
@@ -116,7 +120,7 @@ impl<'a> Entries<'a> {
     }
 
     fn read(&mut self) -> io::Result<Option<Entry>> {
-        let mut head = [0; ENTRY_BYTES + HEADER_BYTES];
+        let mut head = [0; HEAD_BYTES];
         if read_at(self.segment, &mut head, self.at)?.bytes < head.len() {
             return Ok(None);
         }

@@ -79,7 +79,7 @@ fn recover_segment(dir: &Path, found: &DirEntry, whose: Whose, recovered: &mut R
     if !abandoned && whose == Whose::Abandoned {
         return Ok(());
     }
-    let replayed = replay(dir, &segment)?;
+    let replayed = replay(dir, &segment, |_| true)?;
     if abandoned {
         unless_gone(fs::remove_file(found.path()))?;
     }
@@ -97,16 +97,17 @@ pub(super) fn unless_gone<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Writes and syncs all records.
+/// Writes and syncs the records that are `wanted`.
 ///
 /// # Errors
 /// The first one, after all else is done.
-pub(super) fn replay(dir: &Path, segment: &File) -> io::Result<Replayed> {
+pub(super) fn replay(dir: &Path, segment: &File, wanted: impl Fn(&Entry) -> bool) -> io::Result<Replayed> {
     let (mut files, mut entries) = (Files::default(), Entries::of(segment));
     let (mut records, mut outcome) = (0, Ok(()));
     loop {
         let written = match entries.advance() {
-            Ok(Some((entry, record))) => files.write(dir, &entry, record),
+            Ok(Some((entry, record))) if wanted(&entry) => files.write(dir, &entry, record),
+            Ok(Some(_)) => Ok(0),
             Ok(None) => break,
             Err(error) => {
                 outcome = outcome.and(Err(error));

@@ -1,7 +1,7 @@
 //! The segments of one process's journal: one is written, full ones are on their way to be settled.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::entry::Entry;
 use super::recovery::{self, Replayed, unless_gone};
+use super::written::{Files, Written};
 
 /// All segments of a journal together may have so many times a segment's limit: beyond that no chunk goes there.
 const OVERFULL: u64 = 4;
@@ -26,6 +28,7 @@ pub(super) struct Segment {
     file: File,
     bytes: u64,
     durable: u64,
+    files: Files,
 }
 
 /// Segments that could not be settled, and why.
@@ -74,8 +77,8 @@ impl Segments {
         self.not_before.is_some_and(|then| Instant::now() < then)
     }
 
-    /// Appends and syncs. Nothing is appended behind what failed.
-    pub fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+    /// Appends records and syncs. Nothing is appended behind what failed.
+    pub fn append(&mut self, records: &[Written]) -> io::Result<()> {
         if self.resting() {
             return Err(io::Error::other("it failed a moment ago"));
         }
@@ -83,7 +86,7 @@ impl Segments {
             Some(segment) => segment,
             None => self.create().inspect_err(|_| self.not_before = Some(Instant::now() + PAUSE))?,
         };
-        let appended = segment.append(entries);
+        let appended = segment.append(records);
         if appended.is_ok() && segment.bytes < self.limit {
             self.current = Some(segment);
             return appended;
@@ -117,7 +120,7 @@ impl Segments {
                 }
             }
             match named(&file, &folder, &self.dir) {
-                Ok(true) => return Ok(Segment { path, file, bytes: 0, durable: 0 }),
+                Ok(true) => return Ok(Segment { path, file, bytes: 0, durable: 0, files: Files::default() }),
                 Ok(false) => {}
                 Err(error) => return Err(without(&path, error)),
             }
@@ -217,10 +220,25 @@ fn settle(dir: &Path, segments: Vec<Segment>) -> Left {
     (left, failed)
 }
 
+/// Bodies are not copied to stand behind one another.
+fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        match file.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl Segment {
-    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        self.bytes += entries.len() as u64;
-        self.file.write_all(entries)?;
+    fn append(&mut self, records: &[Written]) -> io::Result<()> {
+        records.iter().for_each(|record| self.files.add(record));
+        let mut parts: Vec<_> = records.iter().flat_map(Written::parts).collect();
+        self.bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        write_all(&self.file, &mut parts)?;
         self.file.sync_data()?;
         if self.file.metadata()?.nlink() == 0 {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the segment was removed"));
@@ -229,12 +247,16 @@ impl Segment {
         Ok(())
     }
 
-    /// The records are written to the files again before these are synced: of a page that it could not write, the kernel
-    /// tells nobody who opens the file after another has heard of it, and takes it for written.
+    /// A file that is open since its records were written is synced. To any other these are written again: of a page that
+    /// it could not write, the kernel tells nobody who opens the file after another has heard of it, and takes it for written.
     fn settle(&self, dir: &Path) -> io::Result<()> {
-        let Replayed { sound_until, .. } = recovery::replay(dir, &self.file)?;
-        if sound_until < self.durable {
-            return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
+        let unsynced = self.files.sync();
+        if !unsynced.is_empty() {
+            let wanted = |entry: &Entry| unsynced.contains(&(entry.session, entry.writer));
+            let Replayed { sound_until, .. } = recovery::replay(dir, &self.file, wanted)?;
+            if sound_until < self.durable {
+                return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
+            }
         }
         unless_gone(fs::remove_file(&self.path)).map(drop)
     }

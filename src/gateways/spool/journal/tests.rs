@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -12,8 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::entry::Entries;
-use super::{ENTRY_BYTES, FOLDER, Journal, Leader, Recovered, Whose, locked, recover};
+use super::entry::{ENTRY_BYTES, Entries};
+use super::{FOLDER, Journal, Leader, Recovered, Whose, locked, recover};
 use crate::domain::ids::SessionId;
 use crate::gateways::spool::record::HEADER_BYTES;
 use crate::gateways::spool::{FileSpool, RecordPlace, Run, Spool, SpoolError};
@@ -38,32 +39,45 @@ fn body(session: SessionId, number: usize) -> Bytes {
 
 impl Stage {
     fn new(segment: u64) -> Self {
+        Self::with(1024, segment)
+    }
+
+    /// With a spool that keeps at most `max_open` files open.
+    fn with(max_open: usize, segment: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Some(FileSpool::with(dir.path(), 1024, segment));
+        let spool = Some(FileSpool::with(dir.path(), max_open, segment));
         let sessions = (0..SESSIONS).map(|_| (SessionId(Uuid::new_v4()), Vec::new())).collect();
         Stage { dir, spool, sessions }
     }
 
     /// A first chunk for each session, which makes its file, and `rounds` more, all sessions at once.
     async fn stored(segment: u64, rounds: usize) -> Self {
-        let mut stage = Self::new(segment);
+        Self::new(segment).storing(rounds).await
+    }
+
+    async fn storing(mut self, rounds: usize) -> Self {
         for _ in 0..=rounds {
-            for outcome in stage.round().await {
+            for outcome in self.round().await {
                 outcome.unwrap();
             }
         }
-        stage
+        self
     }
 
     /// One chunk of each session, all at once.
     async fn round(&mut self) -> Vec<Result<(), SpoolError>> {
+        self.round_of(0..self.sessions.len()).await
+    }
+
+    /// One chunk of each of these sessions, all at once.
+    async fn round_of(&mut self, sessions: Range<usize>) -> Vec<Result<(), SpoolError>> {
         let spool = self.spool.as_ref().unwrap();
-        let appends = self.sessions.iter().map(|(session, places)| {
+        let appends = self.sessions[sessions.clone()].iter().map(|(session, places)| {
             let admission = admitted(*session, (places.len() * BODY) as i64, BODY as u32).unwrap();
             spool.append(admission, body(*session, places.len()))
         });
         let stored = join_all(appends).await;
-        let noted = stored.into_iter().zip(&mut self.sessions).map(|(stored, (_, places))| {
+        let noted = stored.into_iter().zip(&mut self.sessions[sessions]).map(|(stored, (_, places))| {
             places.push(stored?.place());
             Ok(())
         });
@@ -258,17 +272,54 @@ async fn settling_leaves_nothing_to_recover() {
     assert_eq!(recovered(stage.dir.path()), Recovered::default());
 }
 
+/// Whoever opens a file later hears nothing of what the kernel could not write.
 #[tokio::test]
-async fn settling_writes_again_what_the_kernel_lost() {
-    let stage = Stage::stored(SEGMENT, 3).await;
+async fn settling_writes_again_what_is_in_files_that_were_closed() {
+    let stage = Stage::with(0, SEGMENT).storing(3).await;
     stage.files_forget();
     stage.spool.as_ref().unwrap().settle().await.unwrap();
     stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
 }
 
 #[tokio::test]
+async fn a_file_that_was_closed_meanwhile_counts_as_closed() {
+    let mut stage = Stage::with(1, SEGMENT).storing(1).await;
+    // One file stays open, the last one's. A chunk of another session closes it, the next one opens it again.
+    for sessions in [0..1, 0..SESSIONS] {
+        for outcome in stage.round_of(sessions).await {
+            outcome.unwrap();
+        }
+    }
+    stage.files_forget();
+    stage.spool.as_ref().unwrap().settle().await.unwrap();
+    stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn files_that_are_open_since_are_settled_without_the_segment() {
+    let stage = Stage::stored(SEGMENT, 3).await;
+    for segment in stage.segments() {
+        let bytes = fs::metadata(&segment).unwrap().len();
+        let segment = File::options().write(true).open(segment).unwrap();
+        segment.set_len(0).unwrap();
+        segment.set_len(bytes).unwrap();
+    }
+    stage.spool.as_ref().unwrap().settle().await.unwrap();
+    assert!(stage.segments().is_empty());
+    stage.read(&FileSpool::new(stage.dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn closed_files_of_a_damaged_segment_keep_it() {
+    let stage = Stage::with(0, SEGMENT).storing(3).await;
+    File::options().write(true).open(&stage.segments()[0]).unwrap().set_len(0).unwrap();
+    assert!(stage.spool.as_ref().unwrap().settle().await.is_err());
+    assert_eq!(stage.segments().len(), 1);
+}
+
+#[tokio::test]
 async fn a_segment_that_cannot_be_settled_is_kept_and_tried_again() {
-    let stage = Stage::stored(SEGMENT, 2).await;
+    let stage = Stage::with(0, SEGMENT).storing(2).await;
     let (session, _) = stage.journaled()[0];
     let obstacle = stage.sessions.iter().find(|one| one.0 == session).map(|one| stage.path(one)).unwrap();
     let kept = stage.dir.path().join("kept");
@@ -286,7 +337,7 @@ async fn a_segment_that_cannot_be_settled_is_kept_and_tried_again() {
 /// What it holds is still there for this process, and goes into the files when it is settled.
 #[tokio::test]
 async fn a_segment_that_somebody_removed_takes_no_more_and_is_settled_all_the_same() {
-    let mut stage = Stage::stored(SEGMENT, 2).await;
+    let mut stage = Stage::with(0, SEGMENT).storing(2).await;
     let segment = stage.segments().remove(0);
     stage.files_forget();
     fs::remove_file(segment).unwrap();
