@@ -12,7 +12,7 @@ pub struct Rules {
     pub start_bytes: i64,
     /// Largest block in bytes.
     pub push_block: i64,
-    /// How long to wait for a fuller block.
+    /// How long to wait for a fuller block at most, see [`Rules::linger`].
     pub push_linger: Duration,
     /// Bytes per second to one process.
     pub push_rate: u64,
@@ -36,6 +36,17 @@ pub struct Rules {
     pub finish_rate: u64,
     /// The wait for a finish that may never have been sent, or after a delete.
     pub finish_grace: Duration,
+}
+
+impl Rules {
+    /// How long this session's feed waits for a fuller block: half of `push_linger` at least, each a bit longer or shorter
+    /// than others. Feeds whose bytes were committed together would push together otherwise, each with its block in memory.
+    pub fn linger(&self, session: SessionId) -> Duration {
+        const PARTS: u32 = 1 << 16;
+        let part = session.0.as_u128() as u32 % PARTS;
+        let half = self.push_linger / 2;
+        half + half * part / PARTS
+    }
 }
 
 /// What a claim read, under its lock.

@@ -126,7 +126,8 @@ pub(super) fn go_on(mut feed: Feed, context: &Context<'_>) -> (Feed, Step) {
     if feed.sealed || ready >= context.rules.push_block {
         return push(feed, context);
     }
-    feed.wait(Why::FullerBlock, context.now.after(context.rules.push_linger))
+    let linger = context.rules.linger(feed.claim.session);
+    feed.wait(Why::FullerBlock, context.now.after(linger))
 }
 
 fn drained(feed: Feed, context: &Context<'_>) -> (Feed, Step) {

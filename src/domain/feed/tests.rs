@@ -1,6 +1,8 @@
 //! Walks of a feed: scripted ones for each rule, then any answers in any order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -271,11 +273,20 @@ fn a_short_file_is_opened_when_it_is_sealed() {
 }
 
 #[test]
+fn feeds_linger_for_half_the_time_at_least_and_not_all_as_long() {
+    let rules = rules();
+    let lingers = (0..100).map(|_| rules.linger(SessionId(Uuid::new_v4())));
+    let lingers: BTreeSet<Duration> = lingers.collect();
+    assert!(lingers.iter().all(|linger| (rules.push_linger / 2..=rules.push_linger).contains(linger)));
+    assert!(lingers.len() > 90, "{} of 100 differ", lingers.len());
+}
+
+#[test]
 fn a_feed_lingers_for_a_fuller_block() {
     let mut walk = Walk::of(Claim { committed: 120, sealed: false, ..claim() });
     walk.until(|step| matches!(step, Step::Push { from: 50, .. }));
     assert!(matches!(walk.go_on(), Step::Wait { slow: false, .. }));
-    assert_eq!(walk.wait_span(), rules().push_linger);
+    assert_eq!(walk.wait_span(), rules().linger(claim().session));
     assert_eq!(walk.hear(Event::Advanced { committed: 149, sealed: false }), Step::Stay);
     assert_eq!(
         walk.hear(Event::Advanced { committed: 150, sealed: false }),

@@ -7,7 +7,7 @@
 mod entry;
 mod recovery;
 mod segment;
-mod written;
+mod unsynced;
 
 use std::io;
 use std::path::PathBuf;
@@ -21,14 +21,14 @@ use tracing::warn;
 use self::entry::{Entry, MAX_BODY};
 pub(super) use self::recovery::{Recovered, Whose, recover};
 use self::segment::Segments;
-use self::written::Written;
+use self::unsynced::Unsynced;
 use super::file::locked;
 use super::writers::{Appended, Writer};
 use crate::domain::ids::SessionId;
 
 /// The folder of all replicas' segments in the spool directory.
 const FOLDER: &str = "journal";
-/// Chunks above this are synced in their own files: writing them twice would cost as much as a sync, or more.
+/// Chunks above this are synced in their own files. No entry is larger, and beyond it nothing was measured.
 const SMALL: usize = MAX_BODY;
 /// From so many appends at once on, or after a group of so many, a sync for all is cheaper than one for each.
 const TOGETHER: usize = 3;
@@ -146,21 +146,21 @@ impl Journal {
             match writer.written(&self.dir, session, start, &body) {
                 Ok((writer, place, header)) => {
                     let entry = Entry { session, writer: place.writer, position: place.position };
-                    written.push(Written { session, head: entry.head(&header), body, writer });
+                    written.push(Unsynced { session, head: entry.head(&header), body, writer });
                     told.push((place, tell));
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
         }
         let durable = written.is_empty() || self.sync(&written);
-        for (Written { writer, .. }, (place, tell)) in written.into_iter().zip(told) {
+        for (Unsynced { writer, .. }, (place, tell)) in written.into_iter().zip(told) {
             let writer = if durable { writer.linked() } else { writer.synced() };
             drop(tell.send(writer.map(|writer| (writer, place))));
         }
     }
 
     /// Whether the journal has the records. Without it each chunk is synced in its own file, where it stands already.
-    fn sync(&self, records: &[Written]) -> bool {
+    fn sync(&self, records: &[Unsynced]) -> bool {
         let mut segments = locked(&self.segments);
         let appended = segments.append(records);
         self.has_room.store(segments.have_room(), Ordering::Relaxed);

@@ -30,12 +30,14 @@ pub(super) struct Writer {
 #[derive(Debug)]
 pub(super) struct Opened {
     file: File,
-    has_failed: Mutex<bool>,
+    /// Held during a sync: of two at once the kernel tells only one.
+    failure: Mutex<Option<io::ErrorKind>>,
 }
 
 impl Opened {
-    fn new(file: File) -> Arc<Self> {
-        Arc::new(Opened { file, has_failed: Mutex::new(false) })
+    /// A file that was opened just now.
+    pub fn new(file: File) -> Arc<Self> {
+        Arc::new(Opened { file, failure: Mutex::default() })
     }
 
     /// Waits until everything that was written since the file was opened is durable.
@@ -43,12 +45,12 @@ impl Opened {
     /// # Errors
     /// That it is not, from the first failure on for ever.
     pub fn sync(&self) -> io::Result<()> {
-        let mut has_failed = locked(&self.has_failed);
-        if *has_failed {
-            return Err(io::Error::other("an earlier sync of this file failed"));
+        let mut failure = locked(&self.failure);
+        if let Some(kind) = *failure {
+            return Err(io::Error::new(kind, "an earlier sync of this file failed"));
         }
         let synced = self.file.sync_data();
-        *has_failed = synced.is_err();
+        *failure = synced.as_ref().err().map(io::Error::kind);
         synced
     }
 }
@@ -245,5 +247,6 @@ mod tests {
         assert!(first.raw_os_error().is_some(), "the kernel's: {first}");
         let second = opened.sync().unwrap_err();
         assert!(second.raw_os_error().is_none(), "what is remembered: {second}");
+        assert_eq!(first.kind(), second.kind());
     }
 }

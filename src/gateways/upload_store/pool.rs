@@ -29,16 +29,24 @@ pub async fn open(config: &DatabaseConfig, connections: u32) -> Result<DatabaseC
     connect(config, connections, postgres(config)?).await
 }
 
-/// The same for a few statements that run all the time and find their rows by key: each is planned once. Left to choose,
-/// the server plans a batch of a few rows anew each time, which costs more than to run it; and a plan that was made while
-/// the tables were small would read them whole for as long as the connection lives.
+/// Settings of connections whose statements run all the time and find their rows by key: each is planned once. Left to
+/// choose, the server plans a batch of a few rows anew each time, which costs more than to run it; and a plan that was made
+/// while the tables were small would go through them until they are analyzed. What can only be read whole counts as
+/// endlessly dear then, so it must not be compiled for that.
+pub const PLANNED_ONCE: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// The same with [`PLANNED_ONCE`].
 pub async fn open_planned_once(
     config: &DatabaseConfig,
     connections: u32,
 ) -> Result<DatabaseConnection, StoreError> {
-    const BY_KEY: [(&str, &str); 3] =
-        [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("jit", "off")];
-    connect(config, connections, postgres(config)?.options(BY_KEY)).await
+    connect(config, connections, postgres(config)?.options(PLANNED_ONCE)).await
 }
 
 async fn connect(

@@ -1,6 +1,8 @@
 //! A chunk in the middle is committed by one statement, which writes only where the rows are as they were seen.
 
-use uploader_v4::gateways::upload_store::chunks::{EXTEND, Extension, Outcome, extend_values};
+use sea_orm::TransactionTrait;
+use uploader_v4::gateways::upload_store::chunks::{EXTEND, Outcome, extend_values};
+use uploader_v4::gateways::upload_store::pool::PLANNED_ONCE;
 
 use super::stage::{At, ONE, Stage, mutated, rows};
 use super::writer::Writer;
@@ -106,36 +108,90 @@ fn gated(statement: &str) -> String {
     mutated(statement, values, behind)
 }
 
-/// One replica's statement has its snapshot and no lock yet; meanwhile the other one commits the same chunk and the one
-/// after it. How many rows the first one then writes, and how far the upload is.
-async fn overtaken(statement: &str) -> (usize, i64) {
+/// One replica's statement has its snapshot and no lock yet; meanwhile the other one commits two of its three chunks, and
+/// of the same uploads the ones after them. How many rows the first one then writes, and how far the uploads are.
+async fn overtaken(statement: &str) -> (usize, [i64; 3]) {
     let stage = Stage::new().await;
     let (one, two) = (Writer::new(&stage, &stage.one), Writer::new(&stage, &stage.two));
-    let [upload] = begun(&stage, &two).await;
+    let uploads: [Upload; 3] = begun(&stage, &two).await;
     let file = bytes(3, 4000);
-    let late: [Extension; 1] = [one.extension(&upload, 1000, &file[1000..2000]).await];
+    let mut late = Vec::new();
+    for upload in &uploads {
+        late.push(one.extension(upload, 1000, &file[1000..2000]).await);
+    }
     // No row comes to this gate: the statement itself stops there.
     let gate = stage.gate(At::Row("DELETE ON videos")).await;
     let gated = gated(statement);
     let overtake = async {
-        for start in [1000, 2000] {
-            let next = two.extension(&upload, start, &file[start..start + 1000]).await;
+        for (upload, start) in [(0, 1000), (0, 2000), (1, 1000), (1, 2000)] {
+            let next = two.extension(&uploads[upload], start, &file[start..start + 1000]).await;
             assert!(matches!(two.extend(&[next]).await[..], [Outcome::Committed(_)]));
         }
     };
     let crossed = stage.cross(gate, rows(&stage.one, &gated, extend_values(&late)), overtake).await;
-    (crossed.one.len(), stage.world.committed(&upload).await)
+    let mut committed = [0; 3];
+    for (committed, upload) in committed.iter_mut().zip(&uploads) {
+        *committed = stage.world.committed(upload).await;
+    }
+    (crossed.one.len(), committed)
 }
 
 #[tokio::test]
 async fn what_was_committed_after_the_statement_began_is_seen_under_the_lock() {
-    assert_eq!(overtaken(EXTEND).await, (0, 3000), "of the connection {ONE}");
+    assert_eq!(overtaken(EXTEND).await, (1, [3000, 3000, 2000]), "of the connection {ONE}");
 }
 
 #[tokio::test]
 async fn without_the_locks_a_chunk_that_was_acked_is_taken_back() {
     let unlocked = mutated(EXTEND, "FOR NO KEY UPDATE OF s, u SKIP LOCKED", "");
-    assert_eq!(overtaken(&unlocked).await, (1, 2000), "3000 were acked");
+    assert_eq!(overtaken(&unlocked).await, (3, [2000; 3]), "3000 were acked of two");
+}
+
+/// The statement's plan on a connection with these settings, a line for each of its parts.
+async fn plan(stage: &Stage, settings: &[(&str, &str)]) -> Vec<String> {
+    let connection = stage.two.begin().await.unwrap();
+    for (name, value) in settings {
+        rows(&connection, &format!("SET LOCAL {name} = {value}"), []).await;
+    }
+    rows(&connection, &format!("PREPARE extend AS {EXTEND}"), []).await;
+    let nothing = ["'{}'"; 11].join(", ");
+    let plan = rows(&connection, &format!("EXPLAIN (COSTS OFF) EXECUTE extend({nothing})"), []).await;
+    rows(&connection, "DEALLOCATE extend", []).await;
+    connection.rollback().await.unwrap();
+    plan.iter().map(|line| line.try_get_by_index(0).unwrap()).collect()
+}
+
+/// Whether a plan looks into every table by key only, and compares no two lists with each other.
+fn goes_by_key(plan: &[String]) -> bool {
+    let mut lines = plan.iter().peekable();
+    while let Some(line) = lines.next() {
+        let by_key = lines.peek().is_some_and(|next| next.contains("Index Cond"));
+        let whole = line.contains("Seq Scan") || line.contains("Scan using") && !by_key;
+        if whole || line.contains("Join Filter") || line.contains("Hash Cond") || line.contains("Merge Cond")
+        {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn rows_are_found_by_key_whatever_the_planner_knows_of_the_tables() {
+    let stage = Stage::new().await;
+    let writer = Writer::new(&stage, &stage.two);
+    let mut left_to_choose = true;
+    for (uploads, analyzed) in [(0, false), (0, true), (60, false), (60, true)] {
+        for upload in stage.world.announce(&vec![4000; uploads]).await {
+            writer.put(&upload, 0, &bytes(1, 1000)).await;
+        }
+        if analyzed {
+            rows(&stage.two, "ANALYZE", []).await;
+        }
+        left_to_choose &= goes_by_key(&plan(&stage, &PLANNED_ONCE[..1]).await);
+        let plan = plan(&stage, &PLANNED_ONCE).await;
+        assert!(goes_by_key(&plan), "{uploads} more, analyzed: {analyzed}:\n{}", plan.join("\n"));
+    }
+    assert!(!left_to_choose, "the other settings are not needed");
 }
 
 #[tokio::test]

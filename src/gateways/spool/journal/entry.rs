@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut};
 use nix::errno::Errno;
@@ -43,6 +44,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The file that a writer's records of a session stand in.
+    pub fn path(dir: &Path, session: SessionId, writer: ReplicaId) -> PathBuf {
+        dir.join(session.to_string()).join(writer.to_string())
+    }
+
     /// What stands before the record's body.
     pub fn head(&self, header: &[u8; HEADER_BYTES]) -> [u8; HEAD_BYTES] {
         let mut head = [0; HEAD_BYTES];

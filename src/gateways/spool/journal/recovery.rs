@@ -133,8 +133,7 @@ impl Files {
 
     /// Writes a record to its place; says how many that were, none in a file that was removed.
     fn write(&mut self, dir: &Path, entry: &Entry, record: &[u8]) -> io::Result<usize> {
-        let path = dir.join(entry.session.to_string()).join(entry.writer.to_string());
-        let Some(file) = self.open(path)? else { return Ok(0) };
+        let Some(file) = self.open(Entry::path(dir, entry.session, entry.writer))? else { return Ok(0) };
         file.write_all_at(record, entry.position as u64).map(|()| 1)
     }
 

@@ -12,9 +12,8 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::entry::Entry;
 use super::recovery::{self, Replayed, unless_gone};
-use super::written::{Files, Written};
+use super::unsynced::{OpenedFiles, Unsynced};
 
 /// All segments of a journal together may have so many times a segment's limit: beyond that no chunk goes there.
 const OVERFULL: u64 = 4;
@@ -28,7 +27,7 @@ pub(super) struct Segment {
     file: File,
     bytes: u64,
     durable: u64,
-    files: Files,
+    files: OpenedFiles,
 }
 
 /// Segments that could not be settled, and why.
@@ -78,7 +77,7 @@ impl Segments {
     }
 
     /// Appends records and syncs. Nothing is appended behind what failed.
-    pub fn append(&mut self, records: &[Written]) -> io::Result<()> {
+    pub fn append(&mut self, records: &[Unsynced]) -> io::Result<()> {
         if self.resting() {
             return Err(io::Error::other("it failed a moment ago"));
         }
@@ -120,7 +119,9 @@ impl Segments {
                 }
             }
             match named(&file, &folder, &self.dir) {
-                Ok(true) => return Ok(Segment { path, file, bytes: 0, durable: 0, files: Files::default() }),
+                Ok(true) => {
+                    return Ok(Segment { path, file, bytes: 0, durable: 0, files: OpenedFiles::default() });
+                }
                 Ok(false) => {}
                 Err(error) => return Err(without(&path, error)),
             }
@@ -234,9 +235,9 @@ fn write_all(mut file: &File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
 }
 
 impl Segment {
-    fn append(&mut self, records: &[Written]) -> io::Result<()> {
+    fn append(&mut self, records: &[Unsynced]) -> io::Result<()> {
         records.iter().for_each(|record| self.files.add(record));
-        let mut parts: Vec<_> = records.iter().flat_map(Written::parts).collect();
+        let mut parts: Vec<_> = records.iter().flat_map(Unsynced::parts).collect();
         self.bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
         write_all(&self.file, &mut parts)?;
         self.file.sync_data()?;
@@ -250,10 +251,9 @@ impl Segment {
     /// A file that is open since its records were written is synced. To any other these are written again: of a page that
     /// it could not write, the kernel tells nobody who opens the file after another has heard of it, and takes it for written.
     fn settle(&self, dir: &Path) -> io::Result<()> {
-        let unsynced = self.files.sync();
-        if !unsynced.is_empty() {
-            let wanted = |entry: &Entry| unsynced.contains(&(entry.session, entry.writer));
-            let Replayed { sound_until, .. } = recovery::replay(dir, &self.file, wanted)?;
+        let left = self.files.sync().in_place(dir);
+        if !left.is_empty() {
+            let Replayed { sound_until, .. } = recovery::replay(dir, &self.file, |entry| left.has(entry))?;
             if sound_until < self.durable {
                 return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
             }

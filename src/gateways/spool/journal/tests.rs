@@ -310,6 +310,17 @@ async fn files_that_are_open_since_are_settled_without_the_segment() {
 }
 
 #[tokio::test]
+async fn files_that_were_removed_are_settled_without_the_segment() {
+    let stage = Stage::with(0, SEGMENT).storing(3).await;
+    for (session, _) in &stage.sessions {
+        fs::remove_dir_all(stage.dir.path().join(session.to_string())).unwrap();
+    }
+    File::options().write(true).open(&stage.segments()[0]).unwrap().set_len(0).unwrap();
+    stage.spool.as_ref().unwrap().settle().await.unwrap();
+    assert!(stage.segments().is_empty());
+}
+
+#[tokio::test]
 async fn closed_files_of_a_damaged_segment_keep_it() {
     let stage = Stage::with(0, SEGMENT).storing(3).await;
     File::options().write(true).open(&stage.segments()[0]).unwrap().set_len(0).unwrap();

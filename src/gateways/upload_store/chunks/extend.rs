@@ -83,7 +83,7 @@ impl Extension {
     }
 }
 
-/// `u` are the chunks whose rows are as they were seen: PostgreSQL compares a locked row in its newest version. All that
+/// `fit` are the chunks whose rows are as they were seen: PostgreSQL compares a locked row in its newest version. All that
 /// `domain::session::decide` goes by is compared; the newest chunks and the last run change with `committed` only. Of a
 /// chunk whose rows are held or different nothing is written, of any other all three writes are done. Nothing waits for a
 /// lock, so the order of locks does not matter. The newest chunks are kept as `domain::recent` does: 28 bytes each, the
@@ -95,7 +95,7 @@ pub const EXTEND: &str = "WITH \
      b AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], \
          $6::bigint[], $7::bigint[], $8::uuid[], $9::bigint[], $10::bigint[], $11::bool[]) \
          AS b(id, before, total, committed, chunk, start, length, writer, position, record_end, supposed)), \
-     u AS MATERIALIZED (SELECT b.* FROM b CROSS JOIN LATERAL (SELECT FROM uploader.session s \
+     fit AS MATERIALIZED (SELECT b.* FROM b CROSS JOIN LATERAL (SELECT FROM uploader.session s \
          JOIN upload_sessions u ON u.id = s.session_id \
          JOIN flows f ON f.id = u.flow_id JOIN videos v ON v.id = f.video_id \
          WHERE s.session_id = b.id AND s.state = 'OPEN' AND s.committed = b.before \
@@ -103,13 +103,13 @@ pub const EXTEND: &str = "WITH \
          AND u.uploaded_bytes = b.before AND u.total_bytes = b.total \
          AND f.status = 'UPLOADING' AND v.status = 'UPLOADING' \
          FOR NO KEY UPDATE OF s, u SKIP LOCKED) AS seen), \
-     w AS (UPDATE uploader.session AS t SET committed = u.committed, \
-         recent = substring(t.recent || u.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
-         last_activity = clock_timestamp() FROM u WHERE t.session_id = u.id \
-         RETURNING t.session_id AS id, t.owner, CASE WHEN u.supposed THEN t.recent END AS recent), \
-     p AS (UPDATE upload_sessions AS t SET uploaded_bytes = u.committed FROM u WHERE t.id = u.id), \
+     w AS (UPDATE uploader.session AS t SET committed = fit.committed, \
+         recent = substring(t.recent || fit.chunk FROM greatest(1, octet_length(t.recent) - 419)), \
+         last_activity = clock_timestamp() FROM fit WHERE t.session_id = fit.id \
+         RETURNING t.session_id AS id, t.owner, CASE WHEN fit.supposed THEN t.recent END AS recent), \
+     p AS (UPDATE upload_sessions AS t SET uploaded_bytes = fit.committed FROM fit WHERE t.id = fit.id), \
      r AS (INSERT INTO uploader.run AS t (session_id, start, length, writer, position, record_end) \
-         SELECT id, start, length, writer, position, record_end FROM u \
+         SELECT id, start, length, writer, position, record_end FROM fit \
          ON CONFLICT (session_id, start) DO UPDATE SET length = excluded.length, record_end = excluded.record_end) \
      SELECT id, owner, recent FROM w";
 
