@@ -286,7 +286,7 @@ fn a_feed_lingers_for_a_fuller_block() {
     let mut walk = Walk::of(Claim { committed: 120, sealed: false, ..claim() });
     walk.until(|step| matches!(step, Step::Push { from: 50, .. }));
     assert!(matches!(walk.go_on(), Step::Wait { slow: false, .. }));
-    assert_eq!(walk.wait_span(), rules().linger(claim().session));
+    assert_eq!(walk.wait_span().as_millis(), rules().linger(claim().session).as_millis());
     assert_eq!(walk.hear(Event::Advanced { committed: 149, sealed: false }), Step::Stay);
     assert_eq!(
         walk.hear(Event::Advanced { committed: 150, sealed: false }),
