@@ -44,7 +44,8 @@ pub(super) struct Replayed {
 }
 
 /// Writes every record of the segments in the spool directory `dir` to its place. Who comes while another is at it waits for
-/// it: whoever returns from here finds the files whole. Records of files that are gone meanwhile are passed over. The same bytes at the same place do no harm to who reads or appends there.
+/// it: whoever returns from here finds the files whole. Records of files that are gone meanwhile are passed over. The same
+/// bytes at the same place do no harm to who reads or appends there.
 ///
 /// # Errors
 /// The first one; what it is about is left, all else is done.
