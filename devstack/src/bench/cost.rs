@@ -86,9 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_peak_at_least_as_high_as_what_it_has_now() {
+    fn this_process_costs_at_least_what_it_did_a_moment_before() {
         let pid = std::process::id();
-        assert!(peak_kib(pid).unwrap() >= resident_kib(pid).unwrap() / 2);
-        assert!(of_tree(pid).unwrap() >= of_self().unwrap());
+        let (resident, time) = (resident_kib(pid).unwrap(), of_self().unwrap());
+        // The kernel counts pages for each processor and adds them up now and then: not exact.
+        assert!(peak_kib(pid).unwrap() >= resident / 2);
+        assert!(of_tree(pid).unwrap() >= time);
     }
 }
