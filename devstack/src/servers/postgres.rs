@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::User;
+use sea_orm::ConnectionTrait;
 
 use super::{Identity, START_ATTEMPTS, ready};
 use crate::database;
@@ -36,8 +37,10 @@ const SETTINGS: [&str; 10] = [
     "timezone=UTC",
 ];
 
-/// What a durable server is started with besides; later settings win.
-const DURABLE: [&str; 3] = ["fsync=on", "full_page_writes=on", "synchronous_commit=on"];
+/// What a durable server is started with besides; later settings win. Segments of its log are kept to be written again.
+const DURABLE: [&str; 4] = ["fsync=on", "full_page_writes=on", "synchronous_commit=on", "min_wal_size=512MB"];
+/// Segments of 16 MiB that a durable server's log has before anybody uses it.
+const LOG_SEGMENTS: usize = 24;
 
 /// How PostgreSQL is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +71,15 @@ impl Postgres {
         Self::start_as(workspace, None, false).await
     }
 
-    /// Like `start`, but what it commits is on the disk, as in production.
+    /// Like `start`, but what it commits is on the disk, as in production, and its log goes into segments that were
+    /// written before: a new server fills each with zeros first, one that has run for a while does not.
     ///
     /// # Errors
     /// As `start`.
     pub async fn start_durable(workspace: &Workspace) -> anyhow::Result<Self> {
-        Self::start_as(workspace, None, true).await
+        let server = Self::start_as(workspace, None, true).await?;
+        fill_log(&server.url("postgres")).await.context("cannot fill PostgreSQL's log")?;
+        Ok(server)
     }
 
     /// Like `start`, but clients that ask for it are spoken to with TLS.
@@ -214,6 +220,17 @@ fn encrypt(data: &Path, identity: &Identity, user: Option<&User>) -> anyhow::Res
     }
     let mut settings = File::options().append(true).open(data.join("postgresql.conf"))?;
     settings.write_all(b"ssl = on\n").context("cannot write postgresql.conf")
+}
+
+/// Segments before the checkpoint become those that come next. One in which nothing is would not be left.
+async fn fill_log(admin_url: &str) -> anyhow::Result<()> {
+    let connection = database::connect(admin_url).await?;
+    for _ in 0..LOG_SEGMENTS {
+        connection.execute_unprepared("SELECT pg_logical_emit_message(false, '', '')").await?;
+        connection.execute_unprepared("SELECT pg_switch_wal()").await?;
+    }
+    connection.execute_unprepared("CHECKPOINT").await?;
+    connection.close().await.context("cannot close the connection")
 }
 
 async fn launch(
