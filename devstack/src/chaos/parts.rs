@@ -28,9 +28,11 @@ const REPLY: &str = "25s";
 const PASSIVE_PORTS: u16 = 16;
 const MIGRATION: Duration = Duration::from_secs(60);
 
-const SETTINGS: [(&str, &str); 21] = [
+const SETTINGS: [(&str, &str); 22] = [
     ("AMQP_CONNECTION_POLLING_TIME", "1000"),
     ("UPLOADER_AMQP_HEARTBEAT", "3s"),
+    // A route whose writing stalled on its way may come after its removal: then it ends by itself, and is waited for.
+    ("UPLOADER_ROUTE_TTL", "1m"),
     ("UPLOADER_AMQP_REPLY_EXPIRATION", "10s"),
     ("UPLOADER_REPLICA_HEARTBEAT", "1s"),
     ("UPLOADER_FEED_START_BYTES", "32KiB"),

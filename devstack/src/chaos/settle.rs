@@ -1,5 +1,6 @@
 //! After the nemesis: waits, as long as something moves, until nothing is left to do, and looks for what was left behind.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,8 +12,8 @@ use super::processes;
 use crate::progress::Step;
 
 const LOOK: Duration = Duration::from_millis(500);
-/// Nothing has moved for this long: it hangs.
-const STILL: Duration = Duration::from_secs(60);
+/// Nothing has moved for this long: it hangs. Longer than a route's time to live.
+const STILL: Duration = Duration::from_secs(90);
 /// The longest settling in all.
 const LONGEST: Duration = Duration::from_secs(240);
 /// gateway's processor time is watched for so long, and may be this share of it.
@@ -81,7 +82,8 @@ async fn look(farm: &Farm, crowd: &Crowd) -> anyhow::Result<(Truth, Vec<String>)
     note(&mut left, "flows are held by the recording fflow", farm.recorder.living().len() as u64);
     note(&mut left, "ffmpeg processes run", processes::ffmpegs(&farm.fflow_processes()).len() as u64);
     note(&mut left, "folders are in the spool", folders(farm) as u64);
-    note(&mut left, "keys are in Redis", keys(farm).await?);
+    let keys = keys(farm).await?;
+    note(&mut left, &format!("keys are in Redis ({})", some(&keys)), keys.len() as u64);
     for queue in QUEUES {
         let depth = farm.rabbitmq.lock().await.queue_depth(VHOST, queue).await?.unwrap_or_default();
         note(&mut left, &format!("messages are ready in {queue}"), depth.ready);
@@ -117,9 +119,17 @@ fn folders(farm: &Farm) -> usize {
     entries.filter(|entry| entry.path().is_dir() && entry.file_name() != "journal").count()
 }
 
-async fn keys(farm: &Farm) -> anyhow::Result<u64> {
+/// In order, so that what stays the same reads the same.
+async fn keys(farm: &Farm) -> anyhow::Result<BTreeSet<String>> {
     let redis = farm.redis.lock().await;
-    devstack::servers::redis::command(redis.host(), redis.port(), 0, &redis::cmd("DBSIZE")).await
+    let all = redis::cmd("KEYS").arg("*").to_owned();
+    devstack::servers::redis::command(redis.host(), redis.port(), 0, &all).await
+}
+
+/// Enough of them to look for in the logs.
+fn some(keys: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 5;
+    keys.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 async fn gateway_cpu(farm: &Farm) -> f64 {
