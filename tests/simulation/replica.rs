@@ -34,6 +34,8 @@ pub fn config(name: &str, janitor: bool) -> Config {
     let feed = &mut config.feed;
     (feed.start_bytes, feed.push_block, feed.push_rate) = (200, 400, 4096);
     (feed.idle, feed.flow_idle, feed.advance_poll) = (secs(10), secs(25), millis(500));
+    // Uploads here last for seconds: with longer waits most of them would be one push, and there is little to disturb.
+    feed.push_linger = secs(1);
     (feed.strike_span, feed.strike_waits) = (secs(40), vec![secs(1), secs(3)]);
     (feed.finish_base, feed.finish_grace, feed.backoff_max) = (secs(12), secs(6), secs(5));
     (feed.stray_interval, feed.replays, feed.max_feeds) = (secs(15), 2, 8);
