@@ -4,11 +4,12 @@
 //! enum, never something that came in from outside: the number of series is bounded.
 
 mod definitions;
+mod series;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::gauge;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use definitions::*;
@@ -97,14 +98,14 @@ pub enum ChunkEnd {
 
 /// A delivery came.
 pub fn chunk_received(in_flight: usize, bytes: u64) {
-    counter!(CHUNKS_RECEIVED.name).increment(1);
+    CHUNKS_RECEIVED.add([], 1);
     chunks_held(in_flight, bytes);
 }
 
 /// So many deliveries are open, and their bodies hold so many bytes.
 pub fn chunks_held(in_flight: usize, bytes: u64) {
-    gauge!(CHUNKS_IN_FLIGHT.name).set(in_flight as f64);
-    gauge!(CHUNKS_IN_FLIGHT_BYTES.name).set(bytes as f64);
+    CHUNKS_IN_FLIGHT.set([], in_flight as f64);
+    CHUNKS_IN_FLIGHT_BYTES.set([], bytes as f64);
 }
 
 /// A delivery is over, `after` it came.
@@ -114,24 +115,24 @@ pub fn chunk_ended(end: ChunkEnd, after: Duration) {
         ChunkEnd::Refused(reason) => ("refused", reason),
         ChunkEnd::GivenBack(reason) => ("given_back", reason),
     };
-    counter!(CHUNKS_ENDED.name, "outcome" => outcome, "reason" => reason).increment(1);
-    histogram!(CHUNK_SECONDS.name, "outcome" => outcome).record(after);
+    CHUNKS_ENDED.add([outcome, reason], 1);
+    CHUNK_SECONDS.observe([outcome], after);
 }
 
 /// A part of a chunk's way took so long.
 pub fn chunk_stage(stage: Stage, took: Duration) {
-    histogram!(CHUNK_STAGE_SECONDS.name, "stage" => stage.word()).record(took);
+    CHUNK_STAGE_SECONDS.observe([stage.word()], took);
 }
 
 /// A transaction took so many chunks; of them, so many bytes were committed.
 pub fn batch_committed(chunks: usize, bytes: u64) {
-    histogram!(COMMIT_BATCH_CHUNKS.name).record(chunks as f64);
-    counter!(CHUNK_COMMITTED_BYTES.name).increment(bytes);
+    COMMIT_BATCH_CHUNKS.observe([], chunks as f64);
+    CHUNK_COMMITTED_BYTES.add([], bytes);
 }
 
 /// So many replies wait until the broker takes them again.
 pub fn replies_kept(replies: usize) {
-    gauge!(REPLIES_KEPT.name).set(replies as f64);
+    REPLIES_KEPT.set([], replies as f64);
 }
 
 /// A feed changed what it does; `None` is no feed.
@@ -140,52 +141,52 @@ pub fn feed_moved(from: Option<&'static str>, to: Option<&'static str>) {
         return;
     }
     if let Some(from) = from {
-        gauge!(FEEDS.name, "state" => from).decrement(1.0);
+        FEEDS.change([from], -1.0);
     }
     if let Some(to) = to {
-        gauge!(FEEDS.name, "state" => to).increment(1.0);
+        FEEDS.change([to], 1.0);
     }
 }
 
 /// The bytes stored and not yet fed grew by so many, or shrank.
 pub fn feed_backlog(change: i64) {
     if change != 0 {
-        gauge!(FEED_BACKLOG_BYTES.name).increment(change as f64);
+        FEED_BACKLOG_BYTES.change([], change as f64);
     }
 }
 
 /// A stored chunk reached its ffmpeg after so long.
 pub fn fed(after: Duration) {
-    histogram!(FEED_LAG_SECONDS.name).record(after);
+    FEED_LAG_SECONDS.observe([], after);
 }
 
 /// A generation was begun.
 pub fn generation_begun(cause: &'static str) {
-    counter!(GENERATIONS.name, "cause" => cause).increment(1);
+    GENERATIONS.add([cause], 1);
 }
 
 /// A feed found that its session belongs to somebody else now.
 pub fn fenced() {
-    counter!(FENCED.name).increment(1);
+    FENCED.add([], 1);
 }
 
 /// An upload reached its end.
 pub fn session_ended(state: &'static str) {
-    counter!(SESSIONS_ENDED.name, "state" => state).increment(1);
+    SESSIONS_ENDED.add([state], 1);
 }
 
 /// A block was pushed, or not.
 pub fn pushed(taken: bool, bytes: u64, replay: bool, took: Duration) {
-    histogram!(PUSH_SECONDS.name, "outcome" => outcome(taken)).record(took);
+    PUSH_SECONDS.observe([outcome(taken)], took);
     if taken {
         let kind = if replay { "replay" } else { "first" };
-        counter!(PUSHED_BYTES.name, "kind" => kind).increment(bytes);
+        PUSHED_BYTES.add([kind], bytes);
     }
 }
 
 /// fflow answered a finish, or did not.
 pub fn finish_answered(done: bool, took: Duration) {
-    histogram!(FINISH_SECONDS.name, "outcome" => outcome(done)).record(took);
+    FINISH_SECONDS.observe([outcome(done)], took);
 }
 
 fn outcome(well: bool) -> &'static str {
@@ -194,60 +195,60 @@ fn outcome(well: bool) -> &'static str {
 
 /// What the spool may hold and its volume has, in bytes.
 pub fn spool_volume(quota: i64, total: u64, free: u64) {
-    gauge!(SPOOL_QUOTA_BYTES.name).set(quota as f64);
-    gauge!(SPOOL_VOLUME_BYTES.name).set(total as f64);
-    gauge!(SPOOL_VOLUME_FREE_BYTES.name).set(free as f64);
+    SPOOL_QUOTA_BYTES.set([], quota as f64);
+    SPOOL_VOLUME_BYTES.set([], total as f64);
+    SPOOL_VOLUME_FREE_BYTES.set([], free as f64);
 }
 
 /// What all sessions together have reserved in the spool, in bytes.
 pub fn spool_reserved(bytes: i64) {
-    gauge!(SPOOL_RESERVED_BYTES.name).set(bytes as f64);
+    SPOOL_RESERVED_BYTES.set([], bytes as f64);
 }
 
 /// The janitor removed so many of a kind.
 pub fn janitor_removed(what: &'static str, many: u64) {
-    counter!(JANITOR_REMOVED.name, "what" => what).increment(many);
+    JANITOR_REMOVED.add([what], many);
 }
 
 /// A run of the janitor ended; `at` is Unix time.
 pub fn janitor_ran(well: bool, took: Duration, at: Duration) {
-    histogram!(JANITOR_RUN_SECONDS.name, "outcome" => outcome(well)).record(took);
+    JANITOR_RUN_SECONDS.observe([outcome(well)], took);
     if well {
-        gauge!(JANITOR_LAST_SUCCESS.name).set(at.as_secs_f64());
+        JANITOR_LAST_SUCCESS.set([], at.as_secs_f64());
     }
 }
 
 /// A dependency's state changed, or was written for the first time.
 pub fn dependency(name: &'static str, up: bool, again: bool) {
-    gauge!(DEPENDENCY_UP.name, "dependency" => name).set(if up { 1.0 } else { 0.0 });
+    DEPENDENCY_UP.set([name], if up { 1.0 } else { 0.0 });
     if up && again {
-        counter!(RECONNECTS.name, "dependency" => name).increment(1);
+        RECONNECTS.add([name], 1);
     }
 }
 
 /// A message was sent to an actor.
 pub fn posted(actor: &'static str) {
-    gauge!(MAILBOX_MESSAGES.name, "actor" => actor).increment(1.0);
+    MAILBOX_MESSAGES.change([actor], 1.0);
 }
 
 /// An actor took a message up.
 pub fn taken_up(actor: &'static str) {
-    gauge!(MAILBOX_MESSAGES.name, "actor" => actor).decrement(1.0);
+    MAILBOX_MESSAGES.change([actor], -1.0);
 }
 
 /// An actor is new, and so is its mailbox.
 pub fn mailbox_new(actor: &'static str) {
-    gauge!(MAILBOX_MESSAGES.name, "actor" => actor).set(0.0);
+    MAILBOX_MESSAGES.set([actor], 0.0);
 }
 
 /// An actor answered a ping after so long: the time that a message waits in its mailbox.
 pub fn answered(actor: &'static str, after: Duration) {
-    histogram!(ACTOR_ANSWER_SECONDS.name, "actor" => actor).record(after);
+    ACTOR_ANSWER_SECONDS.observe([actor], after);
 }
 
 /// A line was rebuilt because this actor died.
 pub fn line_rebuilt(actor: &'static str) {
-    counter!(LINES_REBUILT.name, "actor" => actor).increment(1);
+    LINES_REBUILT.add([actor], 1);
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod journal;
 pub mod open_files;
 mod reader;
 pub mod record;
+mod sources;
 mod trial;
 mod turns;
 pub mod volume;

@@ -51,6 +51,8 @@ pub(super) struct Forgotten {
 pub(super) struct Ledger {
     open: BTreeMap<DeliveryId, Open>,
     bytes: u64,
+    /// How many of them are stale.
+    stale: usize,
 }
 
 impl Ledger {
@@ -68,6 +70,7 @@ impl Ledger {
             Stage::Held => true,
             Stage::Stale => {
                 self.open.remove(&id);
+                self.stale -= 1;
                 false
             }
             Stage::Parked(_) | Stage::Publishing(_) | Stage::Owed(_) | Stage::Returning | Stage::Ending => {
@@ -79,6 +82,8 @@ impl Ledger {
     /// Moves a delivery on.
     pub fn set(&mut self, id: DeliveryId, stage: Stage) {
         if let Some(open) = self.open.get_mut(&id) {
+            self.stale -= usize::from(open.stage == Stage::Stale);
+            self.stale += usize::from(stage == Stage::Stale);
             open.stage = stage;
         }
     }
@@ -92,6 +97,7 @@ impl Ledger {
     pub fn close(&mut self, id: DeliveryId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.bytes -= open.bytes;
+        self.stale -= usize::from(open.stage == Stage::Stale);
         Some(open)
     }
 
@@ -114,12 +120,14 @@ impl Ledger {
                 false
             }
         });
+        // What is left is stale, all of it.
+        self.stale = self.open.len();
         forgotten
     }
 
     /// Deliveries that are not over. Those of a link that is gone are: the broker delivers them again.
     pub fn in_flight(&self) -> usize {
-        self.open.values().filter(|open| open.stage != Stage::Stale).count()
+        self.open.len() - self.stale
     }
 
     /// The deliveries that wait until the broker takes replies, oldest first.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::cursors::Cursors;
 use super::journal::{self, Journal, Waiting, Whose};
 use super::reader::{Cursor, Reading};
+use super::sources::{AT_ONCE_BYTES, OnVolume};
 use super::trial;
 use super::turns::Turns;
 use super::volume;
@@ -80,7 +81,22 @@ impl FileSpool {
         cursor: Option<Cursor>,
     ) -> Result<(Bytes, Option<Cursor>), SpoolError> {
         let runs = runs.to_vec();
-        self.blocking(move |dir| Reading { dir, session, from, length }.read(&runs, cursor)).await
+        let read =
+            move |dir: &Path| Reading { source: OnVolume(dir), session, from, length }.read(&runs, cursor);
+        self.blocking(read).await
+    }
+
+    /// What this process stored a moment ago, without waiting for anything; `None` if it cannot be had like that.
+    fn read_at_once(
+        &self,
+        session: SessionId,
+        runs: &[Run],
+        from: i64,
+        length: usize,
+        cursor: Option<&Cursor>,
+    ) -> Option<(Bytes, Option<Cursor>)> {
+        let source = locked(&self.shared.writers).open_file(session).filter(|_| length <= AT_ONCE_BYTES)?;
+        Reading { source, session, from, length }.read(runs, cursor.cloned()).ok()
     }
 
     /// What is missing in a file may be in a journal. One at a time looks there and only now and then: all of them are gone
@@ -140,12 +156,15 @@ impl Spool for FileSpool {
         length: usize,
     ) -> Result<Bytes, SpoolError> {
         let cursor = locked(&self.shared.cursors).take(session);
-        let (bytes, cursor) = match self.read_once(session, runs, from, length, cursor).await {
-            Err(SpoolError::Damaged(_)) => {
-                self.recover_files().await;
-                self.read_once(session, runs, from, length, None).await?
-            }
-            read => read?,
+        let (bytes, cursor) = match self.read_at_once(session, runs, from, length, cursor.as_ref()) {
+            Some(read) => read,
+            None => match self.read_once(session, runs, from, length, cursor).await {
+                Err(SpoolError::Damaged(_)) => {
+                    self.recover_files().await;
+                    self.read_once(session, runs, from, length, None).await?
+                }
+                read => read?,
+            },
         };
         if let Some(cursor) = cursor {
             locked(&self.shared.cursors).put(session, cursor);

@@ -3,19 +3,15 @@
 //! A feed reads block after block. A [`Cursor`] remembers the record that the last block ended in, so that the next
 //! one neither walks the headers from the run's beginning nor reads a large record once for each of its blocks.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
-use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
 use super::record::{HEADER_BYTES, Header, Names};
+use super::sources::Source;
 use super::{Run, SpoolError};
 use crate::domain::ids::{ReplicaId, SessionId};
-
-/// Small records are read many at a time.
-const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Where the next sequential read begins.
 #[derive(Debug, Clone)]
@@ -31,21 +27,21 @@ pub(super) struct Cursor {
 
 /// One reading of `[from, from + length)`.
 #[derive(Debug)]
-pub(super) struct Reading<'a> {
-    pub dir: &'a Path,
+pub(super) struct Reading<S> {
+    pub source: S,
     pub session: SessionId,
     pub from: i64,
     pub length: usize,
 }
 
 /// The file of one run, open at the header of the record that begins at upload offset `start`.
-struct Walk {
-    file: BufReader<File>,
+struct Walk<F> {
+    file: F,
     start: i64,
     position: i64,
 }
 
-impl Reading<'_> {
+impl<S: Source> Reading<S> {
     /// The bytes, and where the next reading begins. `runs` are sorted and must cover the range.
     pub fn read(&self, runs: &[Run], cursor: Option<Cursor>) -> Result<(Bytes, Option<Cursor>), SpoolError> {
         let mut gathered = Gathered { wanted: self.length, whole: None, parts: BytesMut::new() };
@@ -108,17 +104,13 @@ impl Reading<'_> {
 
     fn walk_at<'w>(
         &self,
-        walk: &'w mut Option<Walk>,
+        walk: &'w mut Option<Walk<S::File>>,
         run: &Run,
         start: i64,
         position: i64,
-    ) -> Result<&'w mut Walk, SpoolError> {
+    ) -> Result<&'w mut Walk<S::File>, SpoolError> {
         if walk.is_none() {
-            let path = self.dir.join(self.session.to_string()).join(run.place.writer.to_string());
-            let opened = File::open(path).and_then(|mut file| {
-                file.seek(SeekFrom::Start(position as u64))?;
-                Ok(BufReader::with_capacity(BUFFER_BYTES, file))
-            });
+            let opened = self.source.open(self.session, run, position);
             let file = opened.map_err(|error| self.failed(run, position, &error))?;
             *walk = Some(Walk { file, start, position });
         }
@@ -126,7 +118,7 @@ impl Reading<'_> {
     }
 
     /// The record under `walk`: its body if it reaches beyond `from`, else it is passed over.
-    fn record(&self, walk: &mut Walk, run: &Run, from: i64) -> Result<Record, SpoolError> {
+    fn record(&self, walk: &mut Walk<S::File>, run: &Run, from: i64) -> Result<Record, SpoolError> {
         let at = walk.position;
         let header = self.header(walk, run)?;
         let length = i64::from(header.length);
@@ -149,7 +141,7 @@ impl Reading<'_> {
     }
 
     /// Nothing of a header is believed before it fits the run: a length bounds the memory for the body.
-    fn header(&self, walk: &mut Walk, run: &Run) -> Result<Header, SpoolError> {
+    fn header(&self, walk: &mut Walk<S::File>, run: &Run) -> Result<Header, SpoolError> {
         let at = walk.position;
         let mut bytes = [0; HEADER_BYTES];
         walk.file.read_exact(&mut bytes).map_err(|error| self.failed(run, at, &error))?;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::RecordPlace;
 use super::file::locked;
 use super::record::{HEADER_BYTES, Header, Names};
+use super::sources::InMemory;
 use crate::domain::ids::{ReplicaId, SessionId};
 
 /// One file that only this process appends to.
@@ -38,6 +39,11 @@ impl Opened {
     /// A file that was opened just now.
     pub fn new(file: File) -> Arc<Self> {
         Arc::new(Opened { file, failure: Mutex::default() })
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Waits until everything that was written since the file was opened is durable.
@@ -94,8 +100,9 @@ fn create(dir: &Path, folder: &Path) -> io::Result<(Writer, PathBuf)> {
     }
     let id = ReplicaId(Uuid::new_v4());
     let path = folder.join(id.to_string());
-    let file =
-        File::options().write(true).create_new(true).open(&path).map_err(|error| named(error, &path))?;
+    let options = &mut File::options();
+    let file = options.read(true).write(true).create_new(true).open(&path);
+    let file = file.map_err(|error| named(error, &path))?;
     Ok((Writer { id, end: 0, file: Some(Opened::new(file)) }, path))
 }
 
@@ -109,7 +116,7 @@ impl Writer {
         if self.file.is_some() {
             return Some(self);
         }
-        let mut file = File::options().write(true).open(folder.join(self.id.to_string())).ok()?;
+        let mut file = File::options().read(true).write(true).open(folder.join(self.id.to_string())).ok()?;
         let intact = i64::try_from(file.metadata().ok()?.len()).ok()? == self.end;
         let at_end = file.seek(SeekFrom::End(0)).ok()?;
         (intact && at_end == self.end as u64).then(|| Writer { file: Some(Opened::new(file)), ..self })
@@ -206,6 +213,12 @@ impl Writers {
         self.open.remove(&used);
         self.closed.remove(&used);
         Some(writer)
+    }
+
+    /// A session's file, if it is open and nobody appends to it just now.
+    pub fn open_file(&self, session: SessionId) -> Option<InMemory> {
+        let (_, writer) = self.slots.get(&session)?;
+        Some(InMemory { writer: writer.id, opened: writer.file.clone()? })
     }
 
     /// Puts a writer back after a successful append.

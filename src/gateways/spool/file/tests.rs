@@ -1,8 +1,10 @@
 //! The spool on a real directory, with files that are cut, damaged and full.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::*;
 use crate::domain::ids::ReplicaId;
@@ -140,7 +142,30 @@ async fn a_truncated_file_is_damaged_and_never_wrong() {
     assert!(reason.contains(&place.writer.to_string()), "{reason}");
     assert!(reason.contains(&place.position.to_string()), "{reason}");
     fs::remove_file(path).unwrap();
-    assert!(damage(upload.read(&spool, 0, 10).await).contains("missing"));
+    let other = FileSpool::new(dir.path());
+    assert!(damage(upload.read(&other, 0, 10).await).contains("missing"));
+}
+
+#[tokio::test]
+async fn what_this_process_stored_a_moment_ago_is_read_without_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, other) = (FileSpool::new(dir.path()), FileSpool::new(dir.path()));
+    let mut upload = Upload::new();
+    for n in 0..3 {
+        upload.append(&spool, &noise(n, 1000)).await;
+    }
+    let place = upload.runs[0].place;
+    let at_once = |spool: &FileSpool, from, length| {
+        spool.read_at_once(upload.session, &upload.runs, from, length, None).map(|(bytes, _)| bytes)
+    };
+    // Not every file system tells what it has in memory; then a reading waits as it did.
+    let file = File::open(upload.path(dir.path(), place.writer)).unwrap();
+    let mut byte = [0];
+    let told = preadv2(&file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT).is_ok();
+    assert_eq!(at_once(&spool, 500, 2000).as_deref(), told.then_some(&upload.bytes[500..2500]));
+    assert_eq!(at_once(&other, 500, 2000), None, "a file that another process appends to");
+    assert_eq!(at_once(&spool, 0, AT_ONCE_BYTES + 1), None);
+    assert_eq!(upload.read(&spool, 500, 2000).await.unwrap(), upload.bytes[500..2500]);
 }
 
 #[tokio::test]
