@@ -1,5 +1,5 @@
-//! Writes to a metric's series. What leads to one is looked up once in a thread: a chunk writes a score of them, and looking
-//! one up by its name and labels costs more than writing it.
+//! Writes to a metric's series. A series' handle is looked up once in a thread: a chunk writes a score of them, and looking one
+//! up by its name and labels costs more than writing it. A thread that is ending writes nothing any more.
 
 use std::cell::RefCell;
 
@@ -19,30 +19,31 @@ impl Metric {
     /// A counter grows.
     pub(super) fn add<const N: usize>(&self, values: [&'static str; N], many: u64) {
         let find = |labels| counter!(self.name, labels);
-        COUNTERS.with(|known| known.write(self, values, find, |counter| counter.increment(many)));
+        let _ = COUNTERS.try_with(|known| known.write(self, values, find, |counter| counter.increment(many)));
     }
 
     /// A gauge is what is said.
     pub(super) fn set<const N: usize>(&self, values: [&'static str; N], value: f64) {
-        GAUGES.with(|known| {
-            known.write(self, values, |labels| gauge!(self.name, labels), |gauge| gauge.set(value))
-        });
+        let find = |labels| gauge!(self.name, labels);
+        let _ = GAUGES.try_with(|known| known.write(self, values, find, |gauge| gauge.set(value)));
     }
 
     /// A gauge grows, or shrinks by what is less than nothing.
     pub(super) fn change<const N: usize>(&self, values: [&'static str; N], by: f64) {
         let find = |labels| gauge!(self.name, labels);
-        GAUGES.with(|known| known.write(self, values, find, |gauge| gauge.increment(by)));
+        let _ = GAUGES.try_with(|known| known.write(self, values, find, |gauge| gauge.increment(by)));
     }
 
     /// A histogram has one more sample.
     pub(super) fn observe<const N: usize>(&self, values: [&'static str; N], sample: impl IntoF64) {
         let find = |labels| histogram!(self.name, labels);
-        HISTOGRAMS.with(|known| known.write(self, values, find, |histogram| histogram.record(sample)));
+        let record = |histogram: &Histogram| histogram.record(sample);
+        let _ = HISTOGRAMS.try_with(|known| known.write(self, values, find, record));
     }
 }
 
-/// A metric's name and its labels' values by where they lie: the same word elsewhere leads to the same series, once more.
+/// A metric's name and its labels' values by where they lie. The same word at another address takes one more entry, for the
+/// same series.
 #[derive(PartialEq, Eq)]
 struct Place([*const str; 3]);
 
@@ -78,6 +79,7 @@ impl<H> Known<H> {
         if let Some((_, handle)) = known.iter().find(|(other, _)| *other == place) {
             return write(handle);
         }
+        debug_assert_eq!(metric.labels.len(), N, "{}", metric.name);
         let labels =
             metric.labels.iter().zip(values).map(|(name, value)| Label::from_static_parts(name, value));
         let handle = find(labels.collect());

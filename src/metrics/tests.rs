@@ -30,3 +30,23 @@ fn buckets_grow() {
         }
     }
 }
+
+#[test]
+fn what_is_written_from_any_thread_appears_under_its_name() {
+    const REASON: &str = "written by this test";
+    install().unwrap();
+    let refused = || chunk_ended(ChunkEnd::Refused(REASON), Duration::from_secs(1));
+    let elsewhere = std::thread::spawn(refused);
+    (refused(), refused());
+    elsewhere.join().unwrap();
+    feed_moved(None, Some(REASON));
+    feed_moved(None, Some(REASON));
+    feed_moved(Some(REASON), None);
+    let text = render().unwrap();
+    for line in [
+        format!("{}{{outcome=\"refused\",reason=\"{REASON}\"}} 3", CHUNKS_ENDED.name),
+        format!("{}{{state=\"{REASON}\"}} 1", FEEDS.name),
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
+    }
+}

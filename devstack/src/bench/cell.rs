@@ -29,6 +29,13 @@ pub(crate) struct CpuUs {
     pub(crate) sink: f64,
 }
 
+impl CpuUs {
+    /// Of all of them.
+    pub(crate) fn total(&self) -> f64 {
+        self.service + self.broker + self.database + self.generator + self.sink
+    }
+}
+
 /// What one round has shown.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Round {

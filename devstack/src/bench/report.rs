@@ -62,6 +62,14 @@ impl Cell {
         if limit > 0.0 { rounded(Summary::of(&self.service).median.chunks_per_s / limit) } else { 0.0 }
     }
 
+    /// The processor time of all processes for a chunk of the echo, over that for one of the service, medians summed. It moves
+    /// little with the machine, but leaves out what the kernel does outside of any process, and processors that stand idle.
+    pub(crate) fn cpu_ratio(&self) -> f64 {
+        let [echo, service] =
+            [&self.echo, &self.service].map(|rounds| Summary::of(rounds).median.cpu_us.total());
+        if service > 0.0 { rounded(echo / service) } else { 0.0 }
+    }
+
     /// Whether any of the three was.
     pub(crate) fn noisy(&self) -> bool {
         let disk = spread(&self.disk_per_s) > NOISY;
@@ -76,6 +84,7 @@ impl Cell {
             "service": Summary::of(&self.service),
             "disk_appends_per_s": self.disk(),
             "ratio": self.ratio(),
+            "cpu_ratio": self.cpu_ratio(),
             "noisy": self.noisy(),
             "peak_rss_kib": self.peak_rss_kib,
             "run_rows_per_chunk": rounded(self.run_rows_per_chunk),
@@ -177,6 +186,20 @@ mod tests {
     fn a_ratio_is_that_of_medians_to_the_lower_limit() {
         assert!((cell(5_000.0).ratio() - 0.59).abs() < 1e-9);
         assert!((cell(800.0).ratio() - 590.0 / 800.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_ratio_by_processor_time_is_that_of_all_processes_medians() {
+        let rounds = |service, broker: [f64; 3]| {
+            broker.map(|broker| Round {
+                cpu_us: CpuUs { service, broker, ..CpuUs::default() },
+                ..Round::default()
+            })
+        };
+        let (echo, service) =
+            (rounds(50.0, [90.0, 100.0, 150.0]).to_vec(), rounds(200.0, [90.0, 100.0, 300.0]).to_vec());
+        assert!((Cell { echo, service, ..cell(1.0) }.cpu_ratio() - 0.5).abs() < 1e-9);
+        assert!(cell(1.0).cpu_ratio().abs() < 1e-9, "without figures none");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::report::{Report, Summary};
 
-const HEAD: [&str; 17] = [
+const HEAD: [&str; 18] = [
     "cell",
     "echo/s",
     "disk/s",
     "service/s",
     "MB/s",
     "ratio",
+    "by CPU",
     "p50 ms",
     "p99 ms",
     "max ms",
@@ -36,6 +37,7 @@ fn row(cell: &Cell) -> Vec<String> {
         format!("{:.0}", service.chunks_per_s),
         format!("{:.1}", service.mb_per_s),
         format!("{:.2}", cell.ratio()),
+        format!("{:.2}", cell.cpu_ratio()),
         format!("{:.1}", service.p50_ms),
         format!("{:.1}", service.p99_ms),
         format!("{:.0}", service.max_ms),

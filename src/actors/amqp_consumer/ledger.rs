@@ -172,3 +172,36 @@ impl Ledger {
         picked
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_flight_is_counted_rightly_whatever_becomes_of_it() {
+        let mut ledger = Ledger::default();
+        let check = |ledger: &Ledger, count| {
+            let counted = ledger.open.values().filter(|open| open.stage != Stage::Stale).count();
+            assert_eq!((ledger.in_flight(), counted), (count, count));
+        };
+        let id = |link, tag| DeliveryId { link, tag };
+        (1..=4).for_each(|tag| ledger.receive(id(1, tag), 10, Span::none()));
+        check(&ledger, 4);
+        assert!(ledger.settle(id(1, 1)));
+        ledger.set(id(1, 1), Stage::Ending);
+        ledger.close(id(1, 1));
+        check(&ledger, 3);
+        assert!(ledger.settle(id(1, 2)));
+        ledger.set(id(1, 2), Stage::Returning);
+        ledger.forget();
+        check(&ledger, 0);
+        ledger.receive(id(2, 1), 10, Span::none());
+        check(&ledger, 1);
+        assert!(!ledger.settle(id(1, 3)), "it is not ours to answer any more");
+        check(&ledger, 1);
+        ledger.close(id(1, 4));
+        ledger.forget();
+        ledger.forget();
+        check(&ledger, 0);
+    }
+}

@@ -86,7 +86,7 @@ impl FileSpool {
         self.blocking(read).await
     }
 
-    /// What this process stored a moment ago, without waiting for anything; `None` if it cannot be had like that.
+    /// What this process stored a moment ago, if it lies in memory.
     fn read_at_once(
         &self,
         session: SessionId,
@@ -95,7 +95,10 @@ impl FileSpool {
         length: usize,
         cursor: Option<&Cursor>,
     ) -> Option<(Bytes, Option<Cursor>)> {
-        let source = locked(&self.shared.writers).open_file(session).filter(|_| length <= AT_ONCE_BYTES)?;
+        if length > AT_ONCE_BYTES {
+            return None;
+        }
+        let source = locked(&self.shared.writers).open_file(session, length)?;
         Reading { source, session, from, length }.read(runs, cursor.cloned()).ok()
     }
 

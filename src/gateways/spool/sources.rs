@@ -1,7 +1,7 @@
 //! Where a reading's bytes come from: the volume, or memory if they are there still.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, IoSliceMut, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, IoSliceMut, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::domain::ids::{ReplicaId, SessionId};
 
 /// Small records are read many at a time.
 const BUFFER_BYTES: usize = 128 * 1024;
-/// Nobody waits for a copy of so many bytes; a larger one is made where it holds up nobody else.
+/// Nobody waits for a copy of so many bytes, and as many for the record that they end in; a larger one is made where it holds
+/// up nobody else.
 pub(super) const AT_ONCE_BYTES: usize = 64 * 1024;
 
 /// Opens the files of runs.
@@ -38,26 +39,28 @@ impl Source for OnVolume<'_> {
     }
 }
 
-/// The file that this process has open for appending, as far as the kernel has its pages in memory. Never waits: handing a
-/// reading of some chunks to another thread and back costs more than the reading.
+/// The file that this process has open for appending, as far as the kernel has its pages in memory. It is not waited for others;
+/// that reading ahead begins for them may take a moment. Handing some chunks' reading to another thread and back costs more.
 #[derive(Debug)]
 pub(super) struct InMemory {
     pub writer: ReplicaId,
     pub opened: Arc<Opened>,
+    /// How many bytes are wanted.
+    pub length: usize,
 }
 
 impl Source for InMemory {
-    type File = Cursor<Vec<u8>>;
+    type File = io::Cursor<Vec<u8>>;
 
     fn open(&self, _: SessionId, run: &Run, position: i64) -> io::Result<Self::File> {
         if run.place.writer != self.writer {
             return Err(io::ErrorKind::NotFound.into());
         }
         let rest = usize::try_from(run.place.record_end - position).unwrap_or_default();
-        let mut bytes = vec![0; rest.min(BUFFER_BYTES)];
+        let mut bytes = vec![0; rest.min(self.length + AT_ONCE_BYTES)];
         let into = &mut [IoSliceMut::new(&mut bytes)];
         let read = preadv2(self.opened.file(), into, position as u64, ReadWriteFlags::NOWAIT)?;
         bytes.truncate(read);
-        Ok(Cursor::new(bytes))
+        Ok(io::Cursor::new(bytes))
     }
 }

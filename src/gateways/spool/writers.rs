@@ -215,10 +215,10 @@ impl Writers {
         Some(writer)
     }
 
-    /// A session's file, if it is open and nobody appends to it just now.
-    pub fn open_file(&self, session: SessionId) -> Option<InMemory> {
+    /// A session's file for reading `length` bytes, if it is open and nobody appends to it just now.
+    pub fn open_file(&self, session: SessionId, length: usize) -> Option<InMemory> {
         let (_, writer) = self.slots.get(&session)?;
-        Some(InMemory { writer: writer.id, opened: writer.file.clone()? })
+        Some(InMemory { writer: writer.id, opened: writer.file.clone()?, length })
     }
 
     /// Puts a writer back after a successful append.

@@ -165,6 +165,11 @@ async fn what_this_process_stored_a_moment_ago_is_read_without_waiting() {
     assert_eq!(at_once(&spool, 500, 2000).as_deref(), told.then_some(&upload.bytes[500..2500]));
     assert_eq!(at_once(&other, 500, 2000), None, "a file that another process appends to");
     assert_eq!(at_once(&spool, 0, AT_ONCE_BYTES + 1), None);
+    let writer = locked(&spool.shared.writers).take(upload.session).unwrap();
+    assert_eq!(at_once(&spool, 500, 2000), None, "somebody appends to it");
+    let closing = FileSpool::with(dir.path(), 0, 0);
+    locked(&closing.shared.writers).put(upload.session, writer);
+    assert_eq!(at_once(&closing, 500, 2000), None, "it is closed");
     assert_eq!(upload.read(&spool, 500, 2000).await.unwrap(), upload.bytes[500..2500]);
 }
 
