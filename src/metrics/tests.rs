@@ -37,7 +37,8 @@ fn what_is_written_from_any_thread_appears_under_its_name() {
     install().unwrap();
     let refused = || chunk_ended(ChunkEnd::Refused(REASON), Duration::from_secs(1));
     let elsewhere = std::thread::spawn(refused);
-    (refused(), refused());
+    refused();
+    refused();
     elsewhere.join().unwrap();
     feed_moved(None, Some(REASON));
     feed_moved(None, Some(REASON));
