@@ -62,8 +62,8 @@ impl Cell {
         if limit > 0.0 { rounded(Summary::of(&self.service).median.chunks_per_s / limit) } else { 0.0 }
     }
 
-    /// The processor time of all processes for a chunk of the echo, over that for one of the service, medians summed. It moves
-    /// little with the machine, but leaves out what the kernel does outside of any process, and processors that stand idle.
+    /// The processor time of all processes for a chunk of the echo, over that for one of the service, medians summed. It leaves
+    /// out what the kernel does outside of any process, and processors that stand idle.
     pub(crate) fn cpu_ratio(&self) -> f64 {
         let [echo, service] =
             [&self.echo, &self.service].map(|rounds| Summary::of(rounds).median.cpu_us.total());

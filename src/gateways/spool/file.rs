@@ -72,7 +72,7 @@ impl FileSpool {
         done.unwrap_or_else(|error| Err(SpoolError::Io(format!("the blocking task ended: {error}"))))
     }
 
-    async fn read_once(
+    async fn read_from_volume(
         &self,
         session: SessionId,
         runs: &[Run],
@@ -87,7 +87,7 @@ impl FileSpool {
     }
 
     /// What this process stored a moment ago, if it lies in memory.
-    fn read_at_once(
+    fn read_from_memory(
         &self,
         session: SessionId,
         runs: &[Run],
@@ -159,12 +159,12 @@ impl Spool for FileSpool {
         length: usize,
     ) -> Result<Bytes, SpoolError> {
         let cursor = locked(&self.shared.cursors).take(session);
-        let (bytes, cursor) = match self.read_at_once(session, runs, from, length, cursor.as_ref()) {
+        let (bytes, cursor) = match self.read_from_memory(session, runs, from, length, cursor.as_ref()) {
             Some(read) => read,
-            None => match self.read_once(session, runs, from, length, cursor).await {
+            None => match self.read_from_volume(session, runs, from, length, cursor).await {
                 Err(SpoolError::Damaged(_)) => {
                     self.recover_files().await;
-                    self.read_once(session, runs, from, length, None).await?
+                    self.read_from_volume(session, runs, from, length, None).await?
                 }
                 read => read?,
             },

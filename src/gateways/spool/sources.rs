@@ -39,8 +39,9 @@ impl Source for OnVolume<'_> {
     }
 }
 
-/// The file that this process has open for appending, as far as the kernel has its pages in memory. It is not waited for others;
-/// that reading ahead begins for them may take a moment. Handing some chunks' reading to another thread and back costs more.
+/// The file that this process has open for appending, as far as the kernel has its pages in memory. Where pages are missing the
+/// reading ends early; the kernel may begin to read ahead, but nobody waits for it. Handing the reading of some chunks to another
+/// thread and back costs more than the reading.
 #[derive(Debug)]
 pub(super) struct InMemory {
     pub writer: ReplicaId,

@@ -155,21 +155,21 @@ async fn what_this_process_stored_a_moment_ago_is_read_without_waiting() {
         upload.append(&spool, &noise(n, 1000)).await;
     }
     let place = upload.runs[0].place;
-    let at_once = |spool: &FileSpool, from, length| {
-        spool.read_at_once(upload.session, &upload.runs, from, length, None).map(|(bytes, _)| bytes)
+    let from_memory = |spool: &FileSpool, from, length| {
+        spool.read_from_memory(upload.session, &upload.runs, from, length, None).map(|(bytes, _)| bytes)
     };
     // Not every file system tells what it has in memory; then a reading waits as it did.
     let file = File::open(upload.path(dir.path(), place.writer)).unwrap();
     let mut byte = [0];
     let told = preadv2(&file, &mut [IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT).is_ok();
-    assert_eq!(at_once(&spool, 500, 2000).as_deref(), told.then_some(&upload.bytes[500..2500]));
-    assert_eq!(at_once(&other, 500, 2000), None, "a file that another process appends to");
-    assert_eq!(at_once(&spool, 0, AT_ONCE_BYTES + 1), None);
+    assert_eq!(from_memory(&spool, 500, 2000).as_deref(), told.then_some(&upload.bytes[500..2500]));
+    assert_eq!(from_memory(&other, 500, 2000), None, "a file that another process appends to");
+    assert_eq!(from_memory(&spool, 0, AT_ONCE_BYTES + 1), None);
     let writer = locked(&spool.shared.writers).take(upload.session).unwrap();
-    assert_eq!(at_once(&spool, 500, 2000), None, "somebody appends to it");
+    assert_eq!(from_memory(&spool, 500, 2000), None, "somebody appends to it");
     let closing = FileSpool::with(dir.path(), 0, 0);
     locked(&closing.shared.writers).put(upload.session, writer);
-    assert_eq!(at_once(&closing, 500, 2000), None, "it is closed");
+    assert_eq!(from_memory(&closing, 500, 2000), None, "it is closed");
     assert_eq!(upload.read(&spool, 500, 2000).await.unwrap(), upload.bytes[500..2500]);
 }
 
