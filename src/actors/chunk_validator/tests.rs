@@ -1,5 +1,6 @@
 //! The validator alone: what it hands on, and what it answers itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,7 +47,11 @@ fn world() -> World {
 
 impl World {
     fn validate(&self, headers: Headers, body: &'static [u8]) {
-        let ticket = Ticket::new(DeliveryId { link: 1, tag: 7 }, tracing::Span::none(), self.desk.clone());
+        self.validate_in(tracing::Span::none(), headers, body);
+    }
+
+    fn validate_in(&self, span: tracing::Span, headers: Headers, body: &'static [u8]) {
+        let ticket = Ticket::new(DeliveryId { link: 1, tag: 7 }, span, self.desk.clone());
         let delivery = RawDelivery { headers, body: Bytes::from_static(body), trace: None };
         self.validator.do_send(ValidateChunk { delivery, ticket });
     }
@@ -63,6 +68,31 @@ fn good() -> Headers {
 
 async fn heard<M>(from: &mut mpsc::UnboundedReceiver<M>) -> M {
     tokio::time::timeout(Duration::from_secs(5), from.recv()).await.expect("in time").expect("a message")
+}
+
+#[actix_rt::test]
+async fn what_is_logged_about_a_chunk_names_its_session_and_place() {
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let lines = tracing_subscriber::fmt().json().with_writer(Arc::new(page.reopen().unwrap())).finish();
+    let _log = tracing::subscriber::set_default(lines);
+    let mut world = world();
+    let span = tracing::info_span!(
+        "chunk",
+        delivery.tag = 7,
+        session.id = tracing::field::Empty,
+        chunk.start = tracing::field::Empty,
+        chunk.size = tracing::field::Empty,
+    );
+    world.validate_in(span, good(), b"abc");
+    let admitted = heard(&mut world.admitted).await;
+    admitted.ticket.span().in_scope(|| tracing::info!("said later"));
+    let text = std::fs::read_to_string(page.path()).unwrap();
+    let line = text.lines().find(|line| line.contains("said later")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(line).unwrap();
+    let expected = serde_json::json!({
+        "name": "chunk", "delivery.tag": 7, "session.id": SESSION, "chunk.start": 5, "chunk.size": 3,
+    });
+    assert_eq!(said["span"], expected);
 }
 
 #[actix_rt::test]
