@@ -4,9 +4,11 @@
 //! is synced, the session's file is not. What a machine that lost its power forgot of the files is written again from the
 //! journal ([`recover`]), before anything is fed. A segment is removed once the files hold what it holds.
 
+mod blocks;
 mod entry;
 mod recovery;
 mod segment;
+mod segments;
 mod unsynced;
 
 use std::io;
@@ -20,7 +22,7 @@ use tracing::warn;
 
 use self::entry::{Entry, MAX_BODY};
 pub(super) use self::recovery::{Recovered, Whose, recover};
-use self::segment::Segments;
+use self::segments::Segments;
 use self::unsynced::Unsynced;
 use super::file::locked;
 use super::writers::{Appended, Writer};
@@ -146,7 +148,7 @@ impl Journal {
             match writer.written(&self.dir, session, start, &body) {
                 Ok((writer, place, header)) => {
                     let entry = Entry { session, writer: place.writer, position: place.position };
-                    written.push(Unsynced { session, head: entry.head(&header), body, writer });
+                    written.push(Unsynced { entry, header, body, writer });
                     told.push((place, tell));
                 }
                 Err(error) => drop(tell.send(Err(error))),

@@ -155,11 +155,6 @@ impl Writer {
         Ok((Writer { id, end: place.record_end, file: Some(file) }, place, encoded))
     }
 
-    /// Its name in the session's folder.
-    pub fn id(&self) -> ReplicaId {
-        self.id
-    }
-
     /// Its file, for as long as somebody has it open.
     pub fn opened(&self) -> Weak<Opened> {
         self.file.as_ref().map_or_else(Weak::new, Arc::downgrade)

@@ -1,9 +1,11 @@
 //! How one entry lies in a segment: whose record it is and where it belongs, then the record as in its own file.
 //!
 //! ```text
-//! magic and version (4) | session (16) | writer (16) | position (8) | CRC-32C of all this (4) | record
+//! magic and version (4) | lap (4) | session (16) | writer (16) | position (8) | CRC-32C of all this (4) | record
 //! ```
-//! All numbers are big-endian. The record has a checksum of its own, which the names go into.
+//! All numbers are big-endian. The record has a checksum of its own, which the names go into. What is written at once begins
+//! at a block's boundary and is filled up with zeros to the next. A segment that is written from its beginning again has the
+//! entries of its lap, which all have that lap's number, and behind them what an earlier lap left.
 
 use std::fs::File;
 use std::io;
@@ -15,22 +17,21 @@ use nix::errno::Errno;
 use uuid::Uuid;
 
 use super::super::record::{HEADER_BYTES, Header, Names};
+use super::blocks::BLOCK;
 use crate::domain::ids::{ReplicaId, SessionId};
 
 /// Bytes before the record.
-pub const ENTRY_BYTES: usize = 48;
+pub const ENTRY_BYTES: usize = 52;
 /// Bytes before the record's body.
 pub const HEAD_BYTES: usize = ENTRY_BYTES + HEADER_BYTES;
 /// What the checksum is over.
 const CHECKED: usize = ENTRY_BYTES - 4;
 /// Marks an entry of the one version there is.
-const MAGIC: [u8; 4] = *b"USj\x01";
+const MAGIC: [u8; 4] = *b"USj\x02";
 /// The largest body that an entry may have.
 pub const MAX_BODY: usize = 64 << 10;
 /// Bytes that are looked through at once for the next entry behind a gap.
 const WINDOW: usize = 64 << 10;
-/// What a volume reads at once, and loses at once.
-const SECTOR: u64 = 4096;
 
 /// Where a record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +51,11 @@ impl Entry {
     }
 
     /// What stands before the record's body.
-    pub fn head(&self, header: &[u8; HEADER_BYTES]) -> [u8; HEAD_BYTES] {
+    pub fn head(&self, lap: u32, header: &[u8; HEADER_BYTES]) -> [u8; HEAD_BYTES] {
         let mut head = [0; HEAD_BYTES];
         let mut checked = &mut head[..CHECKED];
         checked.put_slice(&MAGIC);
+        checked.put_u32(lap);
         checked.put_slice(self.session.0.as_bytes());
         checked.put_slice(self.writer.0.as_bytes());
         checked.put_i64(self.position);
@@ -65,17 +67,18 @@ impl Entry {
     }
 
     /// Reads the head of an entry; `None` where none begins.
-    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<(Self, Header)> {
+    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<(u32, Self, Header)> {
         let (mut head, mut record) = (&bytes[..ENTRY_BYTES], [0; HEADER_BYTES]);
         let crc = crc32c::crc32c(&head[..CHECKED]);
         record.copy_from_slice(&bytes[ENTRY_BYTES..]);
         let mut magic = [0; 4];
         head.copy_to_slice(&mut magic);
+        let lap = head.get_u32();
         let session = SessionId(Uuid::from_u128(head.get_u128()));
         let writer = ReplicaId(Uuid::from_u128(head.get_u128()));
         let position = head.get_i64();
         let sound = magic == MAGIC && head.get_u32() == crc && position >= 0;
-        sound.then_some((Entry { session, writer, position }, Header::decode(&record)?))
+        sound.then_some((lap, Entry { session, writer, position }, Header::decode(&record)?))
     }
 
     /// Whose file the record stands in.
@@ -84,12 +87,15 @@ impl Entry {
     }
 }
 
-/// The entries of a segment. Behind one that is torn or damaged the next sound one is looked for: a bad sector costs no
-/// more than what lies on it.
+/// The entries of a segment's last lap, which the first sound one tells. Behind one that is torn or damaged the next sound one is
+/// looked for: a bad sector costs no more than what lies on it.
 pub struct Entries<'a> {
     segment: &'a File,
+    lap: Option<u32>,
     at: u64,
     record: Vec<u8>,
+    /// Something was passed over since the last entry.
+    in_gap: bool,
     gaps: usize,
     first_gap: Option<u64>,
 }
@@ -97,40 +103,57 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     /// From the segment's beginning.
     pub fn of(segment: &'a File) -> Self {
-        Entries { segment, at: 0, record: Vec::new(), gaps: 0, first_gap: None }
+        Entries { segment, lap: None, at: 0, record: Vec::new(), in_gap: false, gaps: 0, first_gap: None }
     }
 
     /// The next entry and its record.
     pub fn advance(&mut self) -> io::Result<Option<(Entry, &[u8])>> {
         let end = self.segment.metadata()?.len();
         while self.at < end {
-            if let Some(entry) = self.read()? {
-                self.at += (ENTRY_BYTES + self.record.len()) as u64;
-                return Ok(Some((entry, &self.record)));
+            let from = self.at;
+            match self.read()? {
+                Some((lap, entry)) => {
+                    self.at += (ENTRY_BYTES + self.record.len()) as u64;
+                    if *self.lap.get_or_insert(lap) == lap {
+                        self.gaps += usize::from(std::mem::take(&mut self.in_gap));
+                        return Ok(Some((entry, &self.record)));
+                    }
+                    self.first_gap.get_or_insert(from);
+                }
+                None if self.is_filled_up()? => self.at = from.next_multiple_of(BLOCK as u64),
+                None => {
+                    self.first_gap.get_or_insert(from);
+                    self.in_gap = true;
+                    self.at = self.magic_behind(from + 1)?.unwrap_or(end);
+                }
             }
-            self.gaps += 1;
-            self.first_gap.get_or_insert(self.at);
-            self.at = self.magic_behind(self.at + 1)?.unwrap_or(end);
         }
         Ok(None)
     }
 
-    /// Where the first gap begins, or where the reading is.
+    /// Where the first gap begins, or the last lap ends.
     pub fn sound_until(&self) -> u64 {
         self.first_gap.unwrap_or(self.at)
     }
 
-    /// Places passed over at which no sound entry was.
+    /// Places passed over that sound entries followed.
     pub fn gaps(&self) -> usize {
         self.gaps
     }
 
-    fn read(&mut self) -> io::Result<Option<Entry>> {
+    /// Whether from here to the next block's boundary are only zeros, and anything at all.
+    fn is_filled_up(&self) -> io::Result<bool> {
+        let mut rest = vec![0; (self.at.next_multiple_of(BLOCK as u64) - self.at) as usize];
+        let read = read_at(self.segment, &mut rest, self.at)?.bytes;
+        Ok(read > 0 && rest[..read].iter().all(|byte| *byte == 0))
+    }
+
+    fn read(&mut self) -> io::Result<Option<(u32, Entry)>> {
         let mut head = [0; HEAD_BYTES];
         if read_at(self.segment, &mut head, self.at)?.bytes < head.len() {
             return Ok(None);
         }
-        let Some((entry, header)) = Entry::decode(&head) else { return Ok(None) };
+        let Some((lap, entry, header)) = Entry::decode(&head) else { return Ok(None) };
         let length = header.length as usize;
         if length > MAX_BODY {
             return Ok(None);
@@ -140,7 +163,7 @@ impl<'a> Entries<'a> {
         self.record.resize(HEADER_BYTES + length, 0);
         let body = &mut self.record[HEADER_BYTES..];
         let whole = read_at(self.segment, body, self.at + head.len() as u64)?.bytes == length;
-        Ok((whole && header.fits(entry.names(), body)).then_some(entry))
+        Ok((whole && header.fits(entry.names(), body)).then_some((lap, entry)))
     }
 
     fn magic_behind(&self, from: u64) -> io::Result<Option<u64>> {
@@ -151,7 +174,7 @@ impl<'a> Entries<'a> {
                 return Ok(Some(from + found as u64));
             }
             from = match (unreadable, bytes < WINDOW) {
-                (true, _) => (from + bytes as u64 + 1).next_multiple_of(SECTOR),
+                (true, _) => (from + bytes as u64 + 1).next_multiple_of(BLOCK as u64),
                 (false, true) => return Ok(None),
                 (false, false) => from + (WINDOW - MAGIC.len() + 1) as u64,
             };

@@ -1,6 +1,7 @@
 //! What a process left behind that did not settle its journal: written into the files again.
 
 use std::collections::{HashMap, hash_map};
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::FOLDER;
 use super::entry::{Entries, Entry};
+use super::segment::SPARE;
 use crate::gateways::spool::volume;
 
 /// Whose segments are gone through.
@@ -28,7 +30,7 @@ pub(in crate::gateways::spool) struct Recovered {
     pub segments: usize,
     /// Records that stand in their files now.
     pub records: usize,
-    /// Places at which no entry could be read: the torn end of a segment, or damage.
+    /// Places before a segment's end at which no entry could be read.
     pub gaps: usize,
 }
 
@@ -37,9 +39,9 @@ pub(in crate::gateways::spool) struct Recovered {
 pub(super) struct Replayed {
     /// Records that stand in their files now.
     pub records: usize,
-    /// Where the first gap begins, or the segment ends.
+    /// Where the first gap begins, or what was written last ends.
     pub sound_until: u64,
-    /// Places at which no entry could be read.
+    /// Places before that at which no entry could be read.
     pub gaps: usize,
 }
 
@@ -67,11 +69,14 @@ pub(in crate::gateways::spool) fn recover(dir: &Path, whose: Whose) -> io::Resul
 }
 
 fn recover_segment(dir: &Path, found: &DirEntry, whose: Whose, recovered: &mut Recovered) -> io::Result<()> {
-    if found.file_name().to_str().is_none_or(|name| Uuid::try_parse(name).is_err()) {
+    let path = found.path();
+    let spare = path.extension().is_some_and(|extension| extension == SPARE);
+    let name = if spare { path.file_stem() } else { path.file_name() };
+    if name.and_then(OsStr::to_str).is_none_or(|name| Uuid::try_parse(name).is_err()) {
         return Ok(());
     }
     // One that is not there was settled meanwhile.
-    let Some(segment) = unless_gone(File::open(found.path()))? else { return Ok(()) };
+    let Some(segment) = unless_gone(File::open(&path))? else { return Ok(()) };
     let abandoned = match segment.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
@@ -80,9 +85,12 @@ fn recover_segment(dir: &Path, found: &DirEntry, whose: Whose, recovered: &mut R
     if !abandoned && whose == Whose::Abandoned {
         return Ok(());
     }
+    if spare {
+        return if abandoned { unless_gone(fs::remove_file(&path)).map(drop) } else { Ok(()) };
+    }
     let replayed = replay(dir, &segment, |_| true)?;
     if abandoned {
-        unless_gone(fs::remove_file(found.path()))?;
+        unless_gone(fs::remove_file(&path))?;
     }
     recovered.segments += 1;
     recovered.records += replayed.records;

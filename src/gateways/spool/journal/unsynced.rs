@@ -2,33 +2,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Weak;
 
 use bytes::Bytes;
 
-use super::entry::{Entry, HEAD_BYTES};
+use super::entry::Entry;
 use crate::domain::ids::{ReplicaId, SessionId};
+use crate::gateways::spool::record::HEADER_BYTES;
 use crate::gateways::spool::writers::{Opened, Writer};
 
 /// A record that only the journal will make durable for now.
 pub(super) struct Unsynced {
-    /// Whose.
-    pub session: SessionId,
-    /// What stands before the body in the segment.
-    pub head: [u8; HEAD_BYTES],
+    /// Where it stands.
+    pub entry: Entry,
+    /// What stands before the body there.
+    pub header: [u8; HEADER_BYTES],
     /// The chunk.
     pub body: Bytes,
     /// Who wrote it.
     pub writer: Writer,
-}
-
-impl Unsynced {
-    /// What stands in the segment.
-    pub fn parts(&self) -> [IoSlice<'_>; 2] {
-        [IoSlice::new(&self.head), IoSlice::new(&self.body)]
-    }
 }
 
 /// The sessions' files that a segment has records of, as they were open when these were written.
@@ -37,8 +31,8 @@ pub(super) struct OpenedFiles(HashMap<(SessionId, ReplicaId), Weak<Opened>>);
 
 impl OpenedFiles {
     /// A file that is opened again is known as it was opened first: later it does not hear of what failed before.
-    pub fn add(&mut self, Unsynced { session, writer, .. }: &Unsynced) {
-        self.0.entry((*session, writer.id())).or_insert_with(|| writer.opened());
+    pub fn add(&mut self, Unsynced { entry, writer, .. }: &Unsynced) {
+        self.0.entry((entry.session, entry.writer)).or_insert_with(|| writer.opened());
     }
 
     /// Syncs those that are still open.
