@@ -169,8 +169,10 @@ async fn what_was_written_and_never_committed_is_ignored() {
     assert_eq!(second.sha256, sha256(&file));
 }
 
-/// Bytes of an entry of the journal before its record, and where its fields lie: session, writer, position.
-const ENTRY: usize = 48;
+/// Bytes of an entry of the journal before its record, after magic and lap session, writer, position and checksum.
+const ENTRY: usize = 52;
+/// What is written at once is filled up to a multiple of this.
+const BLOCK: usize = 4096;
 
 /// Where the records of a journal belong: file and offset.
 fn journaled(world: &World) -> BTreeSet<(PathBuf, u64)> {
@@ -178,13 +180,19 @@ fn journaled(world: &World) -> BTreeSet<(PathBuf, u64)> {
     let mut records = BTreeSet::new();
     for segment in folder {
         let bytes = fs::read(segment.unwrap().path()).unwrap();
-        let mut rest = bytes.as_slice();
-        while rest.len() > ENTRY {
-            let id = |at: usize| Uuid::from_slice(&rest[at..at + 16]).unwrap().to_string();
-            let position = u64::from_be_bytes(rest[36..44].try_into().unwrap());
-            let length = u32::from_be_bytes(rest[ENTRY + 12..ENTRY + 16].try_into().unwrap());
-            records.insert((world.spool.join(id(4)).join(id(20)), position));
-            rest = &rest[ENTRY + HEADER as usize + length as usize..];
+        let mut at = 0;
+        while at + ENTRY < bytes.len() {
+            let entry = &bytes[at..];
+            if !entry.starts_with(b"USj\x02") {
+                assert!(at % BLOCK > 0, "no entry at {at}");
+                at = at.next_multiple_of(BLOCK);
+                continue;
+            }
+            let id = |from: usize| Uuid::from_slice(&entry[from..from + 16]).unwrap().to_string();
+            let position = u64::from_be_bytes(entry[40..48].try_into().unwrap());
+            let length = u32::from_be_bytes(entry[ENTRY + 12..ENTRY + 16].try_into().unwrap());
+            records.insert((world.spool.join(id(8)).join(id(24)), position));
+            at += ENTRY + HEADER as usize + length as usize;
         }
     }
     records

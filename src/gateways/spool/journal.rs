@@ -2,7 +2,7 @@
 //!
 //! A chunk goes into its session's file as ever, and into the journal with whatever came at the same moment; the journal
 //! is synced, the session's file is not. What a machine that lost its power forgot of the files is written again from the
-//! journal ([`recover`]), before anything is fed. A segment is removed once the files hold what it holds.
+//! journal ([`recover`]), before anything is fed. A segment is removed, or written again, once the files hold what it holds.
 
 mod blocks;
 mod entry;

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::record::{HEADER_BYTES, Header, Names};
 use super::sources::Source;
@@ -44,7 +44,7 @@ struct Walk<F> {
 impl<S: Source> Reading<S> {
     /// The bytes, and where the next reading begins. `runs` are sorted and must cover the range.
     pub fn read(&self, runs: &[Run], cursor: Option<Cursor>) -> Result<(Bytes, Option<Cursor>), SpoolError> {
-        let mut gathered = Gathered { wanted: self.length, whole: None, parts: BytesMut::new() };
+        let mut gathered = Gathered { wanted: self.length, whole: None, parts: Vec::new() };
         let mut cursor = cursor;
         for run in runs {
             let at = self.from + gathered.len() as i64;
@@ -78,8 +78,8 @@ impl<S: Source> Reading<S> {
                 Some(body) => body,
                 None => {
                     let walk = self.walk_at(&mut walk, run, start, position)?;
-                    match self.record(walk, run, from)? {
-                        Record::Passed(length) => {
+                    match self.record(walk, run, from..to, gathered)? {
+                        Record::Over(length) => {
                             start += length;
                             position = walk.position;
                             continue;
@@ -117,27 +117,51 @@ impl<S: Source> Reading<S> {
         walk.as_mut().ok_or_else(|| self.damaged(run, position, "cannot be opened"))
     }
 
-    /// The record under `walk`: its body if it reaches beyond `from`, else it is passed over.
-    fn record(&self, walk: &mut Walk<S::File>, run: &Run, from: i64) -> Result<Record, SpoolError> {
-        let at = walk.position;
+    /// The record under `walk`. One before what is `wanted` is passed over, one in the middle of it goes where it is gathered.
+    fn record(
+        &self,
+        walk: &mut Walk<S::File>,
+        run: &Run,
+        wanted: Range<i64>,
+        gathered: &mut Gathered,
+    ) -> Result<Record, SpoolError> {
+        let (at, start) = (walk.position, walk.start);
         let header = self.header(walk, run)?;
         let length = i64::from(header.length);
         walk.start += length;
         walk.position += header.record_bytes();
-        if walk.start <= from {
+        if walk.start <= wanted.start {
             walk.file.seek_relative(length).map_err(|error| self.failed(run, at, &error))?;
-            return Ok(Record::Passed(length));
+            return Ok(Record::Over(length));
         }
-        let mut body = Vec::with_capacity(header.length as usize);
-        let read = walk.file.by_ref().take(u64::from(header.length)).read_to_end(&mut body);
+        let bytes = header.length as usize;
+        if start >= wanted.start && walk.start <= wanted.end && bytes < self.length {
+            self.body(walk, run, at, &header, gathered.parts())?;
+            return Ok(Record::Over(length));
+        }
+        let mut body = Vec::with_capacity(bytes);
+        self.body(walk, run, at, &header, &mut body)?;
+        Ok(Record::Body(body.into()))
+    }
+
+    /// Appends the body under `walk`, of the record at file offset `at`, to `into`. It is sound, or the reading fails.
+    fn body(
+        &self,
+        walk: &mut Walk<S::File>,
+        run: &Run,
+        at: i64,
+        header: &Header,
+        into: &mut Vec<u8>,
+    ) -> Result<(), SpoolError> {
+        let from = into.len();
+        let read = walk.file.by_ref().take(u64::from(header.length)).read_to_end(into);
         let read = read.map_err(|error| self.failed(run, at, &error))?;
         if read < header.length as usize {
             return Err(self.failed(run, at, &io::ErrorKind::UnexpectedEof.into()));
         }
-        if !header.fits(Names { session: self.session, writer: run.place.writer }, &body) {
-            return Err(self.damaged(run, at, "the record's checksum differs"));
-        }
-        Ok(Record::Body(body.into()))
+        let names = Names { session: self.session, writer: run.place.writer };
+        let fits = header.fits(names, &into[from..]);
+        if fits { Ok(()) } else { Err(self.damaged(run, at, "the record's checksum differs")) }
     }
 
     /// Nothing of a header is believed before it fits the run: a length bounds the memory for the body.
@@ -175,7 +199,7 @@ impl<S: Source> Reading<S> {
 struct Gathered {
     wanted: usize,
     whole: Option<Bytes>,
-    parts: BytesMut,
+    parts: Vec<u8>,
 }
 
 impl Gathered {
@@ -188,19 +212,26 @@ impl Gathered {
             self.whole = Some(body.slice(part));
             return;
         }
+        self.parts().extend_from_slice(&body[part]);
+    }
+
+    /// Where the next bytes go if they are not the only ones.
+    fn parts(&mut self) -> &mut Vec<u8> {
         if self.parts.capacity() == 0 {
-            self.parts.reserve(self.wanted);
+            self.parts.reserve_exact(self.wanted);
         }
-        self.parts.extend_from_slice(&body[part]);
+        &mut self.parts
     }
 
     fn finish(self) -> Bytes {
-        self.whole.unwrap_or_else(|| self.parts.freeze())
+        self.whole.unwrap_or_else(|| self.parts.into())
     }
 }
 
 enum Record {
-    Passed(i64),
+    /// Nothing more is to be done about so many bytes.
+    Over(i64),
+    /// Read, and sound.
     Body(Bytes),
 }
 
@@ -223,7 +254,7 @@ mod tests {
 
     fn gathered(record: usize, wanted: usize) -> (Bytes, Bytes) {
         let body = Bytes::from(vec![7; record]);
-        let mut gathered = Gathered { wanted, whole: None, parts: BytesMut::new() };
+        let mut gathered = Gathered { wanted, whole: None, parts: Vec::new() };
         gathered.add(&body, 1..1 + wanted);
         (body, gathered.finish())
     }

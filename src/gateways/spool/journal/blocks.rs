@@ -30,3 +30,39 @@ impl Blocks {
         &self.0[boundary..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::ids::SessionId;
+    use crate::gateways::spool::journal::entry::Entry;
+    use crate::gateways::spool::writers::{self, Writer};
+
+    fn record(body: usize) -> Unsynced {
+        let dir = tempfile::tempdir().unwrap();
+        let session = SessionId(Uuid::new_v4());
+        let (writer, _): (Writer, _) = writers::append(dir.path(), session, None, 0, &[0]).unwrap();
+        let body = Bytes::from(vec![7; body]);
+        let (writer, place, header) = writer.written(dir.path(), session, 1, &body).unwrap();
+        let entry = Entry { session, writer: place.writer, position: place.position };
+        Unsynced { entry, header, body, writer }
+    }
+
+    /// A large group, then a small one in the same memory.
+    #[test]
+    fn groups_are_whole_blocks_on_a_boundary_and_end_in_zeros() {
+        let mut blocks = Blocks::default();
+        for sizes in [&[65_536; 16][..], &[1], &[4000, 100, 8192]] {
+            let records: Vec<_> = sizes.iter().map(|bytes| record(*bytes)).collect();
+            let gathered = blocks.gather(&records, 0);
+            let bytes: usize = sizes.iter().map(|bytes| ENTRY_BYTES + HEADER_BYTES + bytes).sum();
+            assert_eq!(gathered.len(), bytes.next_multiple_of(BLOCK));
+            assert_eq!(gathered.as_ptr().align_offset(BLOCK), 0);
+            assert!(gathered[bytes - 1] == 7 && gathered[bytes..].iter().all(|byte| *byte == 0));
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::FOLDER;
-use super::entry::{Entries, Entry};
+use super::entry::{Entries, Entry, Sound, is_of_another_version};
 use super::segment::SPARE;
 use crate::gateways::spool::volume;
 
@@ -35,13 +35,13 @@ pub(in crate::gateways::spool) struct Recovered {
 }
 
 /// What one segment had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Replayed {
+    /// Entries that were sought and found.
+    pub entries: usize,
     /// Records that stand in their files now.
     pub records: usize,
-    /// Where the first gap begins, or what was written last ends.
-    pub sound_until: u64,
-    /// Places before that at which no entry could be read.
+    /// Places before the last entry at which none could be read.
     pub gaps: usize,
 }
 
@@ -88,7 +88,11 @@ fn recover_segment(dir: &Path, found: &DirEntry, whose: Whose, recovered: &mut R
     if spare {
         return if abandoned { unless_gone(fs::remove_file(&path)).map(drop) } else { Ok(()) };
     }
-    let replayed = replay(dir, &segment, |_| true)?;
+    let replayed = replay(dir, &mut Entries::of(&segment, u64::MAX)?, |_| Some(true))?;
+    if replayed.entries == 0 && is_foreign(&segment) {
+        let told = format!("{} is of another version, which has to settle it", path.display());
+        return Err(io::Error::new(io::ErrorKind::Unsupported, told));
+    }
     if abandoned {
         unless_gone(fs::remove_file(&path))?;
     }
@@ -106,30 +110,39 @@ pub(super) fn unless_gone<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Writes and syncs the records that are `wanted`.
+fn is_foreign(segment: &File) -> bool {
+    let mut beginning = [0; 4];
+    segment.read_exact_at(&mut beginning, 0).is_ok() && is_of_another_version(&beginning)
+}
+
+/// Goes through the entries that are `sought`, and writes and syncs their records if that is what it says of them.
 ///
 /// # Errors
 /// The first one, after all else is done.
-pub(super) fn replay(dir: &Path, segment: &File, wanted: impl Fn(&Entry) -> bool) -> io::Result<Replayed> {
-    let (mut files, mut entries) = (Files::default(), Entries::of(segment));
-    let (mut records, mut outcome) = (0, Ok(()));
+pub(super) fn replay(
+    dir: &Path,
+    entries: &mut Entries<'_>,
+    sought: impl Fn(&Sound) -> Option<bool>,
+) -> io::Result<Replayed> {
+    let (mut files, mut replayed, mut outcome) = (Files::default(), Replayed::default(), Ok(()));
     loop {
-        let written = match entries.advance() {
-            Ok(Some((entry, record))) if wanted(&entry) => files.write(dir, &entry, record),
-            Ok(Some(_)) => Ok(0),
+        let (sound, record) = match entries.advance() {
+            Ok(Some(found)) => found,
             Ok(None) => break,
             Err(error) => {
                 outcome = outcome.and(Err(error));
                 break;
             }
         };
-        match written {
-            Ok(count) => records += count,
+        let Some(wanted) = sought(&sound) else { continue };
+        replayed.entries += 1;
+        match if wanted { files.write(dir, &sound.entry, record) } else { Ok(0) } {
+            Ok(count) => replayed.records += count,
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }
     outcome.and(files.sync())?;
-    Ok(Replayed { records, sound_until: entries.sound_until(), gaps: entries.gaps() })
+    Ok(Replayed { gaps: entries.gaps(), ..replayed })
 }
 
 /// The files that are written to. A file is made durable with its first record, so one that is missing was removed.

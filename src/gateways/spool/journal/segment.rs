@@ -9,7 +9,8 @@ use nix::fcntl::OFlag;
 use uuid::Uuid;
 
 use super::blocks::Blocks;
-use super::recovery::{self, Replayed, unless_gone};
+use super::entry::{Entries, Sound};
+use super::recovery::{self, unless_gone};
 use super::unsynced::{OpenedFiles, Unsynced};
 
 /// Ends the name of a segment in which nothing is that anybody needs.
@@ -21,10 +22,12 @@ pub(super) struct Segment {
     path: PathBuf,
     /// What holds the lock, and what is read from.
     file: File,
-    /// The same for writing past the page cache, which nobody reads a journal from; `None` if the file system cannot.
+    /// The same for writing past the page cache, since a journal is hardly ever read; `None` if the file system cannot.
     direct: Option<File>,
     lap: u32,
     bytes: u64,
+    /// What is in these bytes.
+    entries: usize,
     files: OpenedFiles,
 }
 
@@ -32,7 +35,7 @@ impl Segment {
     /// An empty one in a file of its own, which is locked and has its name for good.
     pub fn new(path: PathBuf, file: File) -> Self {
         let direct = File::options().write(true).custom_flags(OFlag::O_DIRECT.bits()).open(&path).ok();
-        Segment { path, file, direct, lap: 0, bytes: 0, files: OpenedFiles::default() }
+        Segment { path, file, direct, lap: 0, bytes: 0, entries: 0, files: OpenedFiles::default() }
     }
 
     /// Bytes in it, all of them durable.
@@ -54,14 +57,15 @@ impl Segment {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the segment was removed"));
         }
         self.bytes += bytes.len() as u64;
+        self.entries += records.len();
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(direct) = &self.direct {
             match direct.write_all_at(bytes, self.bytes) {
-                // The volume wants other boundaries.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
+                // The volume wants other boundaries, or nothing of the kind.
+                Err(error) if is_refusal(&error) => self.direct = None,
                 written => return written.and_then(|()| direct.sync_data()),
             }
         }
@@ -74,9 +78,12 @@ impl Segment {
     pub fn settle(&self, dir: &Path) -> io::Result<()> {
         let left = self.files.sync().in_place(dir);
         if !left.is_empty() {
-            let Replayed { sound_until, .. } = recovery::replay(dir, &self.file, |entry| left.has(entry))?;
-            if sound_until < self.bytes {
-                return Err(io::Error::other(format!("{} is damaged at {sound_until}", self.path.display())));
+            let mut entries = Entries::of(&self.file, self.bytes)?;
+            let of_this_lap = |sound: &Sound| (sound.lap == self.lap).then(|| left.has(&sound.entry));
+            let found = recovery::replay(dir, &mut entries, of_this_lap)?.entries;
+            if found < self.entries {
+                let told = format!("{} has {found} of {} entries", self.path.display(), self.entries);
+                return Err(io::Error::other(told));
             }
         }
         Ok(())
@@ -91,7 +98,7 @@ impl Segment {
     /// written to the files once more, which have it already.
     pub fn spare(&mut self) -> io::Result<()> {
         self.rename(self.path.with_extension(SPARE))?;
-        self.bytes = 0;
+        (self.bytes, self.entries) = (0, 0);
         self.files = OpenedFiles::default();
         Ok(())
     }
@@ -109,4 +116,8 @@ impl Segment {
         self.path = path;
         Ok(())
     }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

@@ -16,8 +16,8 @@ use super::blocks::Blocks;
 use super::segment::Segment;
 use super::unsynced::Unsynced;
 
-/// All segments of a journal together may have so many times a segment's limit: beyond that no chunk goes there.
-const OVERFULL: u64 = 4;
+/// So many segments may wait to be settled, and have so many times a segment's limit: beyond that no chunk goes there.
+const OVERFULL: usize = 4;
 /// After a failure nothing is written to the journal, and nothing settled, for so long.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -72,8 +72,8 @@ impl Segments {
     /// Whether a chunk should go here.
     pub fn have_room(&self) -> bool {
         let waiting: u64 = self.full.iter().chain(&self.current).map(Segment::bytes).sum();
-        let room = waiting + self.settling_bytes < self.limit.saturating_mul(OVERFULL);
-        room && !self.unlockable && !self.resting()
+        let room = waiting + self.settling_bytes < self.limit.saturating_mul(OVERFULL as u64);
+        room && self.full.len() < OVERFULL && !self.unlockable && !self.resting()
     }
 
     fn resting(&self) -> bool {
@@ -105,11 +105,13 @@ impl Segments {
     /// One that takes records: a spare one if there is any.
     fn begin(&mut self) -> io::Result<Segment> {
         let folder = self.dir.join(super::FOLDER);
-        if let Some(mut spare) = self.spare.take()
-            && spare.begin_again().is_ok()
-            && named(spare.file(), &folder, &self.dir)?
-        {
-            return Ok(spare);
+        if let Some(mut spare) = self.spare.take() {
+            let named = spare.begin_again().and_then(|()| named(spare.file(), &folder, &self.dir));
+            if named.is_ok_and(|named| named) {
+                return Ok(spare);
+            }
+            // Nothing that anybody needs is in it, and left behind it would take space until somebody's start.
+            let _ = spare.remove();
         }
         self.create()
     }
@@ -179,13 +181,17 @@ impl Segments {
     /// # Errors
     /// There can be no thread now.
     pub fn settle_rest(&mut self) -> io::Result<Option<(oneshot::Receiver<Settled>, bool)>> {
+        if let Some(spare) = self.spare.take() {
+            // One that cannot be removed is left to the next start.
+            let _ = spare.remove();
+        }
         if let Some(settling) = self.settling.take() {
             self.awaited = true;
             return Ok(Some((settling, false)));
         }
         self.full.extend(self.current.take());
         if self.full.is_empty() {
-            return self.spare.take().map_or(Ok(()), |spare| spare.remove()).map(|()| None);
+            return Ok(None);
         }
         let settling = self.settle_full().ok_or_else(|| io::Error::other("no thread to be had"))?;
         self.awaited = true;
@@ -202,12 +208,12 @@ impl Segments {
         self.awaited = false;
         let settled = settled.ok_or_else(|| io::Error::other("the thread that settled it died"))?;
         self.full.extend(settled.left);
-        match (&self.spare, settled.spare) {
-            (Some(_), Some(another)) => another.remove()?,
-            (Some(_), None) => {}
-            (None, spare) => self.spare = spare,
-        }
-        let Some(error) = settled.error else { return Ok(()) };
+        let another = match &self.spare {
+            Some(_) => settled.spare,
+            None => std::mem::replace(&mut self.spare, settled.spare),
+        };
+        let removed = another.map_or(Ok(()), |another| another.remove());
+        let Some(error) = settled.error.or(removed.err()) else { return Ok(()) };
         warn!(%error, segments = self.full.len(), "the journal cannot be settled, it is tried again");
         self.not_before = Some(Instant::now() + PAUSE);
         Err(error)
