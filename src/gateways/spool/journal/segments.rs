@@ -87,7 +87,7 @@ impl Segments {
         }
         let mut segment = match self.current.take() {
             Some(segment) => segment,
-            None => self.begin().inspect_err(|_| self.not_before = Some(Instant::now() + PAUSE))?,
+            None => self.take_next().inspect_err(|_| self.not_before = Some(Instant::now() + PAUSE))?,
         };
         let appended = segment.append(records, &mut self.blocks);
         if appended.is_ok() && segment.bytes() < self.limit {
@@ -103,7 +103,7 @@ impl Segments {
     }
 
     /// One that takes records: a spare one if there is any.
-    fn begin(&mut self) -> io::Result<Segment> {
+    fn take_next(&mut self) -> io::Result<Segment> {
         let folder = self.dir.join(super::FOLDER);
         if let Some(mut spare) = self.spare.take() {
             let named = spare.begin_again().and_then(|()| named(spare.file(), &folder, &self.dir));
