@@ -183,8 +183,11 @@ impl Stage {
 
 /// Where the entries of a segment's last lap are.
 fn entries(segment: &Path) -> Vec<Range<usize>> {
-    let segment = File::open(segment).unwrap();
-    let (mut entries, mut found) = (Entries::of(&segment, u64::MAX).unwrap(), Vec::new());
+    entries_of(&File::open(segment).unwrap())
+}
+
+fn entries_of(segment: &File) -> Vec<Range<usize>> {
+    let (mut entries, mut found) = (Entries::of(segment, u64::MAX).unwrap(), Vec::new());
     let mut newest = None;
     while let Some((Sound { lap, .. }, _)) = entries.advance().unwrap() {
         if *newest.get_or_insert(lap) == lap {
@@ -454,8 +457,9 @@ async fn lapped_with(max_open: usize) -> Stage {
         let (live, all) = (stage.live(), stage.segments());
         if let [segment] = &live[..]
             && all.len() == 2
-            && fs::metadata(segment).unwrap().len() > LIMIT
-            && let entries = entries(segment)
+            && let Ok(segment) = File::open(segment)
+            && segment.metadata().unwrap().len() > LIMIT
+            && let entries = entries_of(&segment)
             && entries.len() > SESSIONS / 2
             && entries.iter().all(|entry| entry.end as u64 <= LIMIT / 4 * 3)
         {
