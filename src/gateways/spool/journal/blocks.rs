@@ -19,7 +19,7 @@ impl Blocks {
         let bytes = entries.sum::<usize>().next_multiple_of(BLOCK);
         self.0.clear();
         // Nothing moves after this: what comes now fits.
-        self.0.reserve(bytes + BLOCK);
+        self.0.reserve_exact(bytes + BLOCK);
         let boundary = self.0.as_ptr().align_offset(BLOCK).min(BLOCK);
         self.0.resize(boundary, 0);
         for Unsynced { entry, header, body, .. } in records {

@@ -25,9 +25,9 @@ use crate::domain::ids::{ReplicaId, SessionId};
 pub const ENTRY_BYTES: usize = 52;
 /// Bytes before the record's body.
 pub const HEAD_BYTES: usize = ENTRY_BYTES + HEADER_BYTES;
-/// What the checksum is over.
+/// What the checksum is over, beside the record's header.
 const CHECKED: usize = ENTRY_BYTES - 4;
-/// Marks an entry of the one version there is.
+/// Marks an entry of this form; version 1 had no lap.
 const MAGIC: [u8; 4] = *b"USj\x02";
 /// The largest body that an entry may have.
 pub const MAX_BODY: usize = 64 << 10;

@@ -24,6 +24,7 @@ pub(super) struct Segment {
     file: File,
     /// The same for writing past the page cache, since a journal is hardly ever read; `None` if the file system cannot.
     direct: Option<File>,
+    /// How often the file was begun anew.
     lap: u32,
     bytes: u64,
     /// What is in these bytes.

@@ -39,7 +39,7 @@ pub(super) struct Segments {
     limit: u64,
     current: Option<Segment>,
     full: Vec<Segment>,
-    /// Blocks that were written before cost a third of new ones, and no page of the cache is put aside for them.
+    /// To write its blocks again costs less than to write new ones.
     spare: Option<Segment>,
     blocks: Blocks,
     settling: Option<oneshot::Receiver<Settled>>,
