@@ -122,3 +122,20 @@ impl Segment {
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Three bytes are no block: most file systems refuse them.
+    #[test]
+    fn what_may_not_be_written_directly_is_written_as_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let mut segment = Segment::new(path.clone(), file);
+        segment.write(b"abc").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"abc");
+    }
+}
