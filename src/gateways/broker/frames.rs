@@ -9,11 +9,12 @@
 mod payload;
 
 use std::io;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 /// Type (1), channel (2) and size of the payload (4).
 const HEAD: usize = 7;
@@ -24,68 +25,91 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 /// No such frame is longer: 128 KiB is what RabbitMQ agrees to. A longer one passes as it is, and lapin refuses it.
 const LONGEST: usize = 1 << 20;
-/// Bytes asked for when a frame's beginning is awaited.
-const PART: usize = 64 << 10;
+/// Bytes asked for at once where there is too little room to read into, or so much is held that moving it at each reading costs.
+const PART: usize = 8 << 10;
 
 /// A stream of AMQP frames, tamed in the direction of reading.
+///
+/// Bytes are read to where they go, and tamed there: only the beginning of a frame, whose rest did not come yet, is kept.
 pub(crate) struct Tamed<S> {
     inner: S,
-    buffer: Vec<u8>,
-    /// What of the buffer was read and not passed on yet.
-    held: Range<usize>,
-    /// So many of the next bytes may pass.
+    /// What was read and not passed on yet.
+    held: BytesMut,
+    /// So much of that may pass.
+    ready: usize,
+    /// So many of the bytes that come next may pass.
     clear: usize,
 }
 
 impl<S> Tamed<S> {
     /// Before the first byte of the stream.
     pub(crate) fn new(inner: S) -> Self {
-        Tamed { inner, buffer: Vec::new(), held: 0..0, clear: 0 }
-    }
-
-    /// Clears the next frame; false while too little of it is there.
-    fn sift(&mut self) -> bool {
-        let rest = &mut self.buffer[self.held.clone()];
-        let Some(&[kind, _, _, a, b, c, d]) = rest.first_chunk::<HEAD>() else { return false };
-        let size = u32::from_be_bytes([a, b, c, d]) as usize;
-        let whole = HEAD + size + END;
-        if matches!(kind, METHOD | HEADER) && size <= LONGEST {
-            let Some(payload) = rest.get_mut(..whole).map(|frame| &mut frame[HEAD..HEAD + size]) else {
-                return false;
-            };
-            if kind == METHOD { payload::tame_method(payload) } else { payload::tame_header(payload) }
-        }
-        self.clear = whole;
-        true
+        Tamed { inner, held: BytesMut::new(), ready: 0, clear: 0 }
     }
 }
 
+/// Tames what came of the stream, of which the first `clear` bytes may pass as they are: how many bytes may pass now. `clear`
+/// becomes what may pass of those that come next.
+fn sift(clear: &mut usize, bytes: &mut [u8]) -> usize {
+    let mut passing = bytes.len().min(*clear);
+    *clear -= passing;
+    while *clear == 0
+        && let Some(whole) = tame(&mut bytes[passing..])
+    {
+        let here = whole.min(bytes.len() - passing);
+        passing += here;
+        *clear = whole - here;
+    }
+    passing
+}
+
+/// Tames the frame in front and returns its length; `None` while too little of it is there.
+fn tame(bytes: &mut [u8]) -> Option<usize> {
+    let &[kind, _, _, a, b, c, d] = bytes.first_chunk::<HEAD>()?;
+    let size = u32::from_be_bytes([a, b, c, d]) as usize;
+    let whole = HEAD + size + END;
+    if matches!(kind, METHOD | HEADER) && size <= LONGEST {
+        let payload = &mut bytes.get_mut(..whole)?[HEAD..HEAD + size];
+        if kind == METHOD { payload::tame_method(payload) } else { payload::tame_header(payload) }
+    }
+    Some(whole)
+}
+
 impl<S: AsyncRead + Unpin> Tamed<S> {
-    /// Reads more behind what is held; the bytes that came.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.held.start > 0 {
-            self.buffer.copy_within(self.held.clone(), 0);
-            self.held = 0..self.held.len();
-        }
-        if self.held.end == self.buffer.len() {
-            self.buffer.resize(self.held.end + PART, 0);
-        }
-        let mut part = ReadBuf::new(&mut self.buffer[self.held.end..]);
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let came = part.filled().len();
-        self.held.end += came;
+    /// Reads to where the bytes go, behind what is held; how many came, and how many of all passed.
+    fn read_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<(usize, usize)>> {
+        let kept = self.held.len();
+        let room = out.initialize_unfilled();
+        room[..kept].copy_from_slice(&self.held);
+        let mut behind = ReadBuf::new(&mut room[kept..]);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut behind))?;
+        let came = behind.filled().len();
+        let there = &mut room[..kept + came];
+        let passing = if came == 0 { kept } else { sift(&mut self.clear, there) };
+        self.held.clear();
+        self.held.extend_from_slice(&there[passing..]);
+        out.advance(passing);
+        Poll::Ready(Ok((came, passing)))
+    }
+
+    /// Reads more behind what is held; how many bytes came.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let kept = self.held.len();
+        self.held.reserve(PART);
+        let came = ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held))?;
+        self.ready = if came == 0 { kept } else { sift(&mut self.clear, &mut self.held) };
         Poll::Ready(Ok(came))
     }
 
-    /// Reads what may pass straight to where it goes.
-    fn pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let room = out.remaining().min(self.clear);
-        let mut part = ReadBuf::new(out.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let came = part.filled().len();
-        out.advance(came);
-        self.clear -= came;
-        Poll::Ready(Ok(()))
+    fn pass_held(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.ready.min(out.remaining());
+        out.put_slice(&self.held[..count]);
+        self.held.advance(count);
+        self.ready -= count;
     }
 }
 
@@ -97,25 +121,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tamed<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.clear > 0 && this.held.is_empty() {
-                return this.pass(cx, out);
-            }
-            if this.clear > 0 {
-                let count = this.held.len().min(this.clear).min(out.remaining());
-                out.put_slice(&this.buffer[this.held.start..this.held.start + count]);
-                this.held.start += count;
-                this.clear -= count;
+            if this.ready > 0 {
+                this.pass_held(out);
                 return Poll::Ready(Ok(()));
             }
-            if this.sift() {
-                continue;
-            }
-            let ended = ready!(this.fill(cx))? == 0;
-            if ended && this.held.is_empty() {
+            if this.held.len() < out.remaining().min(PART) {
+                let (came, passed) = ready!(this.read_through(cx, out))?;
+                if came == 0 || passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if ready!(this.read_ahead(cx))? == 0 && this.held.is_empty() {
                 return Poll::Ready(Ok(()));
-            }
-            if ended {
-                this.clear = this.held.len();
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Frames in pieces of every size, sound ones and such that lapin would not bear.
 #![allow(clippy::unwrap_used)]
+use std::task::Waker;
+
 use lapin::types::parsing::parse_field_table;
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,4 +130,65 @@ async fn what_is_no_frame_passes_as_it_is() {
     assert_eq!(tamed(cut_short).await, cut_short);
     let lying = frame(HEADER, &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0xff, 0xfc, 200, b'x']);
     assert_eq!(tamed(&lying).await, lying);
+}
+
+/// In turn: nothing yet, an error, three bytes.
+struct Halting<'a> {
+    rest: &'a [u8],
+    turn: usize,
+}
+
+impl AsyncRead for Halting<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.turn += 1;
+        match self.turn % 3 {
+            1 => Poll::Pending,
+            2 => Poll::Ready(Err(io::ErrorKind::Interrupted.into())),
+            _ => Pin::new(&mut AsyncReadExt::take(&mut self.rest, 3))
+                .poll_read(&mut Context::from_waker(Waker::noop()), out),
+        }
+    }
+}
+
+#[test]
+fn nothing_stays_behind_in_a_room_that_was_only_lent() {
+    let table = [name(b"\xff-id"), b"V".to_vec()].concat();
+    let sent =
+        [deliver(b"chunk.\xff"), properties(b"a/b", &table), frame(3, &[0xce; 300]), b"\x01\x00".to_vec()];
+    let table = [name(b"?-id"), b"V".to_vec()].concat();
+    let want =
+        [deliver(b"chunk.?"), properties(b"a/b", &table), frame(3, &[0xce; 300]), b"\x01\x00".to_vec()];
+    let stream = sent.concat();
+    let mut tamed = Tamed::new(Halting { rest: &stream, turn: 0 });
+    let mut out = Vec::new();
+    for wanted in [1, 70, 0, 5, 400, 2].into_iter().cycle() {
+        let mut part = vec![0xff; wanted];
+        let mut room = ReadBuf::new(&mut part);
+        match Pin::new(&mut tamed).poll_read(&mut Context::from_waker(Waker::noop()), &mut room) {
+            Poll::Ready(Ok(())) if wanted > 0 && room.filled().is_empty() => break,
+            Poll::Ready(Ok(())) => out.extend_from_slice(room.filled()),
+            _ => assert!(room.filled().is_empty()),
+        }
+    }
+    assert_eq!(out, want.concat());
+}
+
+#[tokio::test]
+async fn what_is_kept_is_bounded() {
+    let stream = frame(METHOD, &vec![0; LONGEST]).repeat(8);
+    let mut tamed = Tamed::new(&stream[..]);
+    let (mut part, mut passed) = (vec![0; 70_001], 0);
+    loop {
+        let count = tamed.read(&mut part).await.unwrap();
+        assert!(tamed.held.capacity() <= 5 * LONGEST);
+        if count == 0 {
+            break;
+        }
+        passed += count;
+    }
+    assert_eq!(passed, stream.len());
 }
