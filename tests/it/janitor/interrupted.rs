@@ -7,18 +7,20 @@ use super::*;
 
 const VIDEOS: usize = 300;
 
-/// Abandoned uploads with rows, bytes and routes.
+/// Abandoned uploads with rows, bytes and routes. The rows come together: the janitor removes an old video without files.
 async fn many(world: &World) {
     let sql = [
         "CREATE TABLE seed AS SELECT gen_random_uuid() AS video, gen_random_uuid() AS flow, \
          gen_random_uuid() AS session FROM generate_series(1, 300)",
-        "INSERT INTO videos (id, title, description, created_at) SELECT video, 't', 'd', now() - interval '2 h' FROM seed",
-        "INSERT INTO flows (id, created_at, video_id) SELECT flow, now() - interval '2 h', video FROM seed",
-        "INSERT INTO upload_sessions (id, total_bytes, uploaded_bytes, flow_id) SELECT session, 1000, 9, flow FROM seed",
-        "INSERT INTO uploader.session (session_id, flow_id, video_id, total_bytes, state, committed, last_activity) \
-         SELECT session, flow, video, 1000, 'OPEN', 9, now() - interval '2 h' FROM seed",
-        "INSERT INTO uploader.run (session_id, start, length, writer, position, record_end) \
-         SELECT session, 0, 9, session, 0, 29 FROM seed",
+        "WITH video AS (INSERT INTO videos (id, title, description, created_at) \
+             SELECT video, 't', 'd', now() - interval '2 h' FROM seed), \
+         flow AS (INSERT INTO flows (id, created_at, video_id) SELECT flow, now() - interval '2 h', video FROM seed), \
+         upload AS (INSERT INTO upload_sessions (id, total_bytes, uploaded_bytes, flow_id) \
+             SELECT session, 1000, 9, flow FROM seed), \
+         state AS (INSERT INTO uploader.session (session_id, flow_id, video_id, total_bytes, state, committed, last_activity) \
+             SELECT session, flow, video, 1000, 'OPEN', 9, now() - interval '2 h' FROM seed) \
+         INSERT INTO uploader.run (session_id, start, length, writer, position, record_end) \
+             SELECT session, 0, 9, session, 0, 29 FROM seed",
     ];
     for sql in sql {
         world.execute(sql, Vec::new()).await;
