@@ -23,7 +23,7 @@ const END: usize = 1;
 /// Frames with a method, and with the properties of a message.
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
-/// No such frame is longer: 128 KiB is what RabbitMQ agrees to. A longer one passes as it is, and lapin refuses it.
+/// No such frame is longer: 128 KiB is what RabbitMQ agrees to. What claims to be longer passes as it is.
 const LONGEST: usize = 1 << 20;
 /// Bytes asked for at once where there is too little room to read into, or so much is held that moving it at each reading costs.
 const PART: usize = 8 << 10;
