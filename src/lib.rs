@@ -17,6 +17,7 @@ pub mod http;
 pub mod lease;
 pub mod messages;
 pub mod metrics;
+pub mod moderation;
 pub mod readiness;
 pub mod supervision;
 mod tasks;

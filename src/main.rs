@@ -7,6 +7,7 @@ use clap::Parser;
 use uploader_v4::allocator;
 use uploader_v4::cli::{self, Arguments, Command, Outcome};
 use uploader_v4::config::{Config, ConfigSources};
+use uploader_v4::moderation;
 
 /// The process could not do what it was asked, or what it checked is not well.
 const FAILED: u8 = 1;
@@ -50,11 +51,11 @@ fn main() -> ExitCode {
     code
 }
 
-/// As the framework makes it, with few threads for work that blocks. One that has just made a chunk durable takes up the
-/// next without falling asleep.
+/// As the framework makes it, with few threads for work that blocks, so that one that has just made a chunk durable takes
+/// up the next without falling asleep, and with a thread for the actors that falls asleep less often under load.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+    builder.enable_all().max_blocking_threads(BLOCKING_THREADS).on_thread_park(moderation::pause).build()
 }
 
 fn exit_code(outcome: Result<Outcome, impl std::fmt::Display>) -> ExitCode {

@@ -38,7 +38,7 @@ const HOMES: [(&str, &[&str]); 21] = [
 ];
 
 /// What a module of the root crate may use of the same crate. The first part that fits a module's path counts.
-const LAW: [(&str, &[&str]); 26] = [
+const LAW: [(&str, &[&str]); 27] = [
     ("domain", &["domain"]),
     ("fault", &[]),
     ("readiness", &["messages", "metrics"]),
@@ -48,6 +48,7 @@ const LAW: [(&str, &[&str]); 26] = [
     ("lease", &["clock", "domain"]),
     ("tasks", &[]),
     ("allocator", &[]),
+    ("moderation", &[]),
     ("ticket", &["metrics", "domain"]),
     ("messages", &["ticket", "domain"]),
     ("gateways::broker", &["gateways::broker", "gateways::tls", "ticket", "config", "fault", "domain"]),
@@ -70,11 +71,11 @@ const LAW: [(&str, &[&str]); 26] = [
         "cli",
         &["cli", "app", "config", "telemetry", "http", "gateways", "messages", "fault", "clock", "domain"],
     ),
-    ("main", &["allocator", "cli", "config"]),
+    ("main", &["allocator", "moderation", "cli", "config"]),
 ];
 
 /// What every actor may use, besides its own module. Never another actor.
-const ACTOR_MAY: [&str; 12] = [
+const ACTOR_MAY: [&str; 13] = [
     "messages",
     "ticket",
     "gateways",
@@ -86,6 +87,7 @@ const ACTOR_MAY: [&str; 12] = [
     "clock",
     "lease",
     "tasks",
+    "moderation",
     "domain",
 ];
 

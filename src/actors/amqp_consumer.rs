@@ -121,7 +121,8 @@ impl AmqpConsumer {
         );
         trace::adopt(&span, delivery.trace);
         self.ledger.receive(id, delivery.body.len() as u64, span.clone());
-        metrics::chunk_received(self.ledger.in_flight(), self.ledger.bytes());
+        metrics::chunk_received();
+        self.tell_held();
         let ticket = Ticket::new(id, span, ctx.address().recipient());
         metrics::posted("ChunkValidator");
         if let Err(error) = self.validator.try_send(ValidateChunk { delivery, ticket }) {

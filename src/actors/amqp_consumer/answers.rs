@@ -14,6 +14,7 @@ use crate::domain::ids::Timestamp;
 use crate::domain::retry::Backoff;
 use crate::gateways::broker::{BrokerError, BrokerLink, Published};
 use crate::metrics::{self, ChunkEnd, Stage as Timed};
+use crate::moderation;
 use crate::readiness::{Dependency, State};
 use crate::ticket::{DeliveryId, Reply};
 
@@ -161,7 +162,7 @@ impl AmqpConsumer {
         if let Some(open) = self.ledger.close(id) {
             count(ending, open.since);
         }
-        metrics::chunks_held(self.ledger.in_flight(), self.ledger.bytes());
+        self.tell_held();
         self.check_drained();
     }
 
@@ -174,7 +175,14 @@ impl AmqpConsumer {
             self.kept.push_back(reply);
         }
         metrics::replies_kept(self.kept.len());
-        metrics::chunks_held(self.ledger.in_flight(), self.ledger.bytes());
+        self.tell_held();
+    }
+
+    /// How many deliveries are open: to whoever looks at the metrics, and to what paces this thread.
+    pub(super) fn tell_held(&self) {
+        let in_flight = self.ledger.in_flight();
+        metrics::chunks_held(in_flight, self.ledger.bytes());
+        moderation::under_way(in_flight);
     }
 
     /// A shutdown need not wait any longer when nothing is left to answer, or no link to answer on.

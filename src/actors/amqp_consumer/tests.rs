@@ -10,6 +10,7 @@ use crate::domain::chunk::{Field, Headers};
 use crate::domain::ids::CorrelationId;
 use crate::domain::session::{Refusal, RefusalKind};
 use crate::gateways::broker::BrokerError;
+use crate::moderation;
 use crate::readiness::{Dependency, State};
 use crate::testkit::memory_broker::{Call, MemoryBroker};
 
@@ -96,6 +97,16 @@ impl World {
         self.until(&format!("{call:?}"), |broker| broker.calls().contains(&call)).await;
     }
 
+    async fn under_way(&self, chunks: usize) {
+        let reached = async {
+            while moderation::chunks() != chunks {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let told = tokio::time::timeout(DEADLINE, reached).await;
+        assert!(told.is_ok(), "{} chunks under way, not {chunks}", moderation::chunks());
+    }
+
     async fn amqp_is(&self, what: &str, holds: impl Fn(&State) -> bool) {
         let reached = async {
             while !holds(&self.readiness.get(Dependency::Amqp)) {
@@ -161,6 +172,20 @@ async fn answers_come_in_the_order_of_settling_not_of_arrival() {
     world.called(Call::Acked(2)).await;
     accept(first);
     world.called(Call::Acked(1)).await;
+}
+
+#[actix_rt::test]
+async fn the_thread_is_told_how_many_chunks_are_under_way() {
+    let world = world(settings());
+    world.send("a", 1);
+    world.send("b", 1);
+    world.under_way(2).await;
+    accept(world.desk.take().await);
+    world.under_way(1).await;
+    world.broker.refuse([BrokerError::Lost("connection refused".into())]);
+    world.broker.cut();
+    world.under_way(0).await;
+    world.under_way(1).await;
 }
 
 #[actix_rt::test]
