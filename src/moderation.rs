@@ -2,22 +2,21 @@
 //!
 //! A delivery, a finished sync, a statement's answer and a confirm each wake the actors' thread when they come. With many
 //! chunks under way it would wake, do a little and fall asleep thousands of times a second, each time pushing aside the
-//! program that was about to bring it more. So it asks what has come only now and then, and takes all of it. With few
-//! chunks each would only be later.
+//! program that was about to bring it more. So it waits a moment, once out of work, before it asks what has come, and
+//! takes all of it. With few chunks each would only be later.
 
 use std::cell::Cell;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// From so many chunks under way on, each of which waits for others anyway.
 const MANY: usize = 32;
 /// Short beside the milliseconds that each of many chunks is under way.
-const INTERVAL: Duration = Duration::from_micros(500);
+const PAUSE: Duration = Duration::from_micros(500);
 
-// Per thread, as the runtime's hook knows nothing but the thread in which it is called.
 thread_local! {
+    /// Per thread, as the runtime's hook knows nothing but the thread in which it is called.
     static UNDER_WAY: Cell<usize> = const { Cell::new(0) };
-    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// So many chunks wait for their answers now. To be called in the actors' thread.
@@ -30,48 +29,36 @@ pub fn chunks() -> usize {
     UNDER_WAY.get()
 }
 
-/// To be called before this thread looks for events: with many chunks under way it waits until the last look is
-/// half a millisecond ago.
+/// Waits a moment if many chunks are under way. To be called when this thread is out of work.
 pub fn pause() {
-    if chunks() < MANY {
-        return;
+    if let Some(pause) = pause_with(chunks()) {
+        thread::sleep(pause);
     }
-    if let Some(rest) = LOOKED.get().and_then(|looked| INTERVAL.checked_sub(looked.elapsed())) {
-        thread::sleep(rest);
-    }
-    LOOKED.set(Some(Instant::now()));
+}
+
+fn pause_with(chunks: usize) -> Option<Duration> {
+    (chunks >= MANY).then_some(PAUSE)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-
-    /// How long two looks, one right after the other, take in a thread of their own.
-    fn two_looks(chunks: usize) -> Duration {
-        let looks = move || {
-            under_way(chunks);
-            let begun = Instant::now();
-            pause();
-            pause();
-            begun.elapsed()
-        };
-        thread::spawn(looks).join().unwrap_or_default()
-    }
-
-    #[test]
-    fn with_many_chunks_under_way_looks_are_an_interval_apart() {
-        assert!(two_looks(MANY) >= INTERVAL);
-    }
 
     #[test]
     fn few_chunks_are_not_kept_waiting() {
-        // A thread may be held up at any time, but not at each of so many tries.
-        assert!((0..100).any(|_| two_looks(MANY - 1) < INTERVAL));
+        assert_eq!(pause_with(0), None);
+        assert_eq!(pause_with(MANY - 1), None);
+        assert_eq!(pause_with(MANY), Some(PAUSE));
     }
 
     #[test]
-    fn what_one_thread_is_told_is_not_told_to_another() {
+    fn what_one_thread_is_told_makes_it_wait_and_no_other() {
         under_way(MANY);
-        assert_eq!((chunks(), thread::spawn(chunks).join().ok()), (MANY, Some(0)));
+        let begun = Instant::now();
+        pause();
+        assert!(begun.elapsed() >= PAUSE);
+        assert!(matches!(thread::spawn(chunks).join(), Ok(0)));
     }
 }
